@@ -1,0 +1,71 @@
+"""The dialect contract: the only place where conversation becomes token ids and ids become actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agentrl.episode import Ids
+from agentrl.message import Action, Part
+from agentrl.toolkit import ToolSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Encoded:
+    """Token ids and the pictures whose placeholders stand in them."""
+
+    ids: Ids
+    media: tuple[str, ...] = ()
+
+
+class RewritesEarlierTurns(ValueError):
+    """The template changes what already stands in the context: a new context must be opened."""
+
+
+class Dialect(Protocol):
+    """Writes and reads one model family's conversation format over one tokenizer.
+
+    Words from outside (`Part`s, system text) are encoded as ordinary text, whatever they look like, and spliced
+    between the template's own control ids. Text is never tokenised twice: what the model sampled stays as sampled.
+    """
+
+    @property
+    def name(self) -> str:
+        """Such as 'tiny', 'tags', 'hermes', 'llama3'."""
+        ...
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end the agent's turn; sampled, kept and trained on."""
+        ...
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """Strings that end the agent's turn in formats without a stop id."""
+        ...
+
+    def prompt(self, system: str, tools: Sequence[ToolSpec], task: Sequence[Part]) -> Encoded:
+        """Write everything before the agent's first token."""
+        ...
+
+    def observation(self, parts: Sequence[Part], *, closed: bool) -> Encoded:
+        """Write what follows an action up to the agent's next token.
+
+        Args:
+            parts: The observation.
+            closed: Whether the action ended with its stop id; if not, the missing end is written first.
+        """
+        ...
+
+    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+        """Read a completion; never raises: what cannot be read stands in `Action.malformed`."""
+        ...
+
+    def render(self, action: Action, tools: Sequence[ToolSpec]) -> Ids:
+        """Write the ids that an agent would have sampled for an action, its stop id included."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Show ids to a person, control tokens included."""
+        ...

@@ -1,0 +1,1 @@
+"""Rollouts: episodes played by an engine in an environment, one asyncio task each."""

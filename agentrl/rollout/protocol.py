@@ -1,0 +1,50 @@
+"""The rollout contract: work goes in, finished groups come out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agentrl.engine.protocol import Sampling
+from agentrl.episode import Group
+from agentrl.errors import ConfigError
+from agentrl.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What ends an episode, and how; none of it is a failure of the infrastructure except the two deadlines."""
+
+    max_turns: int = 8
+    max_tokens_per_turn: int = 128
+    max_context: int | None = None
+    """Tokens of one context; None: what the engine can hold."""
+    turn_seconds: float = 60.0
+    """An `act` that takes longer is a failure of class `timeout`: limits of the model's own code are shorter."""
+    episode_seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_turns", "max_tokens_per_turn", "turn_seconds", "episode_seconds"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: need more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """One task to be attempted `size` times; it pickles."""
+
+    task: Task
+    group_id: str
+    size: int
+    seed: int
+    """Every random choice of the group follows from it."""
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+class RolloutStrategy(Protocol):
+    """How the attempts of a group are made: independently, as a tree, with guidance; strategies nest."""
+
+    def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
+        """Give each group as soon as it is finished; closing the iterator cancels what still runs."""
+        ...

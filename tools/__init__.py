@@ -1,0 +1,1 @@
+"""Tools that a model can call, and the sandboxes that they run in."""
