@@ -19,8 +19,8 @@ from agentrl.message import Action
 
 Kind = Literal["prompt", "action", "observation", "forced"]
 Origin = Literal["policy", "expert", "hinted", "replayed"]
-Finish = Literal["terminated", "truncated", "max_turns", "max_tokens", "max_context", "deadline", "failed"]
-TRUNCATED: frozenset[Finish] = frozenset({"truncated", "max_turns", "max_tokens", "max_context", "deadline"})
+Finish = Literal["terminated", "truncated", "max_turns", "max_context", "failed"]
+TRUNCATED: frozenset[Finish] = frozenset({"truncated", "max_turns", "max_context"})
 Ids = NDArray[np.int32]
 Floats = NDArray[np.float32]
 

@@ -16,7 +16,8 @@ from agentrl.task import Task
 class Limits:
     """What ends an episode, and how; none of it is a failure of the infrastructure except the two deadlines."""
 
-    max_turns: int = 8
+    max_turns: int | None = None
+    """None: what the environment names, else 16."""
     max_tokens_per_turn: int = 128
     max_context: int | None = None
     """Tokens of one context; None: what the engine can hold."""
@@ -26,7 +27,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("max_turns", "max_tokens_per_turn", "turn_seconds", "episode_seconds"):
-            if getattr(self, name) <= 0:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: need more than 0")
 
 

@@ -1,0 +1,245 @@
+"""Turns what a user wrote into an `Environment`: typed results, no blocking, named failures, forks."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentrl.aio import drive
+from agentrl.environment import Environment, ForkUnsupported, Observation, StepResult
+from agentrl.errors import EnvironmentFault, InfrastructureError, RewardError
+from agentrl.message import Action
+from agentrl.task import Task
+from agentrl.threads import OwnThread
+from agentrl.toolenv import ToolEnv, as_parts, tools_of
+from agentrl.toolkit import ToolSpec
+
+Make = Callable[[], Any]
+CLOSE_SECONDS = 5.0
+
+
+class Adapter:
+    """An `Environment` over a `ToolEnv`, a plain `gymnasium.Env`, or one whose methods are `async def`.
+
+    Blocking environments run in a thread of their own. `close` may come while `act` hangs: the environment's own
+    `close` is called from another thread, what waits fails with `EnvironmentFault`, and a thread that does not end
+    is left behind as a daemon and counted in `Adapter.abandoned`.
+    """
+
+    abandoned = 0
+
+    def __init__(self, env: Any, make: Make) -> None:
+        self._env, self._make = env, make
+        self._thread: OwnThread | None = None if runs_on_loop(env) else OwnThread(f"env-{type(env).__name__}")
+        self._task: Task | None = None
+        self._history: list[tuple[Action, StepResult]] = []
+        self._first = Observation()
+        self._closed = False
+        self._tools: tuple[ToolSpec, ...] = tools_of(env)
+
+    @property
+    def tools(self) -> tuple[ToolSpec, ...]:
+        """The tools that the model may call."""
+        return self._tools
+
+    @property
+    def system(self) -> str:
+        """What the model is told before any task."""
+        return str(getattr(self._env, "system", ""))
+
+    @property
+    def isolation(self) -> str:
+        """How the code that it runs is isolated; '' where it runs none."""
+        return str(getattr(self._env, "isolation", ""))
+
+    @property
+    def max_turns(self) -> int | None:
+        """The environment's own limit on actions, where it names one."""
+        value = getattr(self._env, "max_turns", None)
+        return int(value) if value is not None else None
+
+    async def start(self, task: Task) -> Observation:
+        """Begin the task's episode."""
+        self._task, self._history = task, []
+        if isinstance(self._env, ToolEnv):
+            self._first = await self._run(self._env.begin, task)
+        else:
+            options = {"split": task.split, "level": task.level, "payload": dict(task.payload)}
+            shown = await self._run(lambda: self._env.reset(seed=task.seed, options=options))
+            self._first = read_reset(shown)
+        return self._first
+
+    async def act(self, action: Action) -> StepResult:
+        """Take one action."""
+        if isinstance(self._env, ToolEnv):
+            result: StepResult = await self._run(self._env.act, action)
+        else:
+            given = action if self._tools else action.text
+            result = read_step(await self._run(lambda: self._env.step(given)))
+        self._history.append((action, result))
+        return result
+
+    async def fork(self) -> Environment:
+        """Copy the running episode: natively where the environment can, else by replay.
+
+        Raises:
+            ForkUnsupported: It cannot be copied, and it is not declared deterministic or did not replay equally.
+        """
+        if self._task is None:
+            raise ForkUnsupported("fork before start: there is no episode to copy")
+        twin = Adapter(await self._copy(), self._make)
+        if twin._env is None:
+            return await self._replay()
+        twin._task, twin._first, twin._history = self._task, self._first, list(self._history)
+        return twin
+
+    async def _copy(self) -> Any:
+        native = getattr(self._env, "fork", None)
+        if native is not None:
+            return await self._run(native)
+        if isinstance(self._env, ToolEnv) and not self._env.is_async:
+            return await self._run(lambda: copy_state(self._env))
+        return None
+
+    async def _replay(self) -> Environment:
+        if not getattr(self._env, "deterministic", False):
+            name = type(self._env).__name__
+            raise ForkUnsupported(f"{name} has no fork() and is not declared `deterministic`: it cannot be copied")
+        assert self._task is not None
+        twin = Adapter(self._make(), self._make)
+        try:
+            compare(await twin.start(self._task), self._first, "the first observation")
+            for turn, (action, result) in enumerate(self._history):
+                compare((await twin.act(action)).observation, result.observation, f"the observation of turn {turn}")
+        except BaseException:
+            await twin.close()
+            raise
+        return twin
+
+    async def close(self) -> None:
+        """Release everything, also while `act` hangs."""
+        if self._closed:
+            return
+        self._closed = True
+        close = getattr(self._env, "close", None)
+        if self._thread is None:
+            if close is not None:
+                await asyncio.wait_for(ran(close), CLOSE_SECONDS)
+            return
+        if not self._thread.busy and close is not None:
+            await self._close_in(self._thread, close)
+        elif close is not None:
+            helper = OwnThread("env-close")
+            await self._close_in(helper, close)
+            helper.stop()
+        self._thread.abandon(self._interrupted())
+        if self._thread.busy or not await self._thread.join(0.5):
+            Adapter.abandoned += 1
+
+    async def _close_in(self, thread: OwnThread, close: Callable[[], Any]) -> None:
+        try:
+            await asyncio.wait_for(thread.run(close), CLOSE_SECONDS)
+        except TimeoutError:
+            name = type(self._env).__name__
+            raise EnvironmentFault(f"{name}.close() did not return within {CLOSE_SECONDS:g} s") from None
+
+    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call into the environment; whatever it raises by itself becomes an `EnvironmentFault`."""
+        try:
+            if self._thread is None:
+                return await ran(function, *args)
+            value = await self._thread.run(blocking, function, *args)
+        except (InfrastructureError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            name = type(self._env).__name__
+            raise EnvironmentFault(f"{name} raised {type(error).__name__}: {error}") from error
+        if self._closed:
+            raise self._interrupted()
+        return value
+
+    def _interrupted(self) -> EnvironmentFault:
+        return EnvironmentFault(f"{type(self._env).__name__} was closed while a step ran")
+
+
+def runs_on_loop(env: Any) -> bool:
+    """Whether the environment is asynchronous by itself, or declares that it never blocks."""
+    if isinstance(env, ToolEnv):
+        return env.is_async or not getattr(env, "blocking", True)
+    return any(inspect.iscoroutinefunction(getattr(env, n, None)) for n in ("reset", "step"))
+
+
+async def ran(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function that may be asynchronous."""
+    value = function(*args)
+    return await value if inspect.isawaitable(value) else value
+
+
+def blocking(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a thread; the coroutines of a blocking `ToolEnv` never really wait."""
+    value = function(*args)
+    return drive(value) if inspect.iscoroutine(value) else value
+
+
+def copy_state(env: Any) -> Any:
+    """Copy an environment and all that it holds, except what is shared by design."""
+    memo: dict[int, Any] = {id(env.shared): env.shared} if env.shared is not None else {}
+    return copy.deepcopy(env, memo)
+
+
+def compare(new: Observation, old: Observation, what: str) -> None:
+    """Refuse a replay that shows something else."""
+    if new != old:
+        raise ForkUnsupported(f"replay differs at {what}: {old.text[:80]!r} became {new.text[:80]!r}")
+
+
+def read_reset(shown: Any) -> Observation:
+    """Read what `reset` returned."""
+    if not (isinstance(shown, tuple) and len(shown) == 2 and isinstance(shown[1], Mapping)):
+        raise EnvironmentFault(f"reset returned {type(shown).__name__}: return (observation, info dict)")
+    return Observation(parts=as_parts(shown[0]))
+
+
+def read_step(shown: Any) -> StepResult:
+    """Read the 5-tuple that `step` returned."""
+    if not (isinstance(shown, tuple) and len(shown) == 5 and isinstance(shown[4], Mapping)):
+        raise EnvironmentFault("step must return (observation, reward, terminated, truncated, info dict)")
+    observation, reward, terminated, truncated, info = shown
+    return StepResult(
+        observation=Observation(parts=as_parts(observation)),
+        reward=finite(reward),
+        terminated=bool(terminated),
+        truncated=bool(truncated),
+        correct=read_correct(info, finite(reward), bool(terminated), bool(truncated)),
+        reward_parts={str(k): finite(v) for k, v in dict(info.get("reward_parts", {})).items()},
+        calls=tuple(info.get("calls", ())),
+    )
+
+
+def finite(reward: Any) -> float:
+    """Read a reward.
+
+    Raises:
+        RewardError: It is no finite number.
+    """
+    try:
+        value = float(reward)
+    except (TypeError, ValueError):
+        raise RewardError(f"reward {reward!r} is no number: return a float") from None
+    if not math.isfinite(value):
+        raise RewardError(f"reward {value} is not finite: return a finite float")
+    return value
+
+
+def read_correct(info: Mapping[str, Any], reward: float, terminated: bool, truncated: bool) -> bool | None:
+    """Read `info["correct"]`; an environment that says nothing is taken to mean reward >= 1 at the end."""
+    if not (terminated or truncated):
+        return None
+    value = info.get("correct")
+    return reward >= 1 if value is None else bool(value)
+
+

@@ -1,0 +1,120 @@
+"""Success on tasks, with an interval, for any policy."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from agentrl.engine.protocol import Sampling
+from agentrl.episode import Episode
+from agentrl.policies import Policy, play
+from agentrl.registry import Worker
+from agentrl.rollout.independent import Independent
+from agentrl.rollout.protocol import WorkItem
+from agentrl.task import Split, Task, derive_seed
+
+
+class Watcher(Protocol):
+    """Is told of every finished episode."""
+
+    def __call__(self, episode: Episode) -> None:
+        """Take note of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a policy reached; failed episodes are counted apart and are in no average."""
+
+    success: float
+    """Share of correct episodes; NaN where every episode failed."""
+    interval: tuple[float, float]
+    """Wilson's 95 % interval of `success`."""
+    episodes: int
+    turns: float
+    """Mean turns per episode."""
+    calls: int
+    """Tool calls in all."""
+    reward: float
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON data."""
+        return asdict(self) | {"failures": dict(self.failures), "interval": list(self.interval)}
+
+
+def wilson(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """Give Wilson's score interval of a share.
+
+    >>> [round(x, 3) for x in wilson(8, 10)]
+    [0.49, 0.943]
+    """
+    if total == 0:
+        return 0.0, 1.0
+    share, spread = correct / total, z * z / total
+    middle = share + spread / 2
+    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+
+
+def score(episodes: Sequence[Episode]) -> Score:
+    """Sum up episodes."""
+    whole = [e for e in episodes if e.failure is None]
+    correct = sum(bool(e.correct) for e in whole)
+    count = max(1, len(whole))
+    return Score(
+        success=correct / len(whole) if whole else math.nan,
+        interval=wilson(correct, len(whole)),
+        episodes=len(episodes),
+        turns=sum(len(e.turns) for e in whole) / count,
+        calls=sum(e.num_calls for e in episodes),
+        reward=sum(e.reward for e in whole) / count,
+        failures=Counter(e.failure.kind for e in episodes if e.failure is not None),
+    )
+
+
+async def evaluate_model(
+    strategy: Independent, tasks: Sequence[Task], *, sampling: Sampling, seed: int = 0, watch: Watcher | None = None
+) -> list[Episode]:
+    """Let a model attempt each task once."""
+    work = [
+        WorkItem(task=t, group_id=f"eval-{t.id}", size=1, seed=derive_seed("eval", seed, t.id), sampling=sampling)
+        for t in tasks
+    ]
+    episodes = []
+    async for group in strategy.collect(work):
+        for episode in group.episodes:
+            episodes.append(episode)
+            if watch is not None:
+                watch(episode)
+    order = {t.id: i for i, t in enumerate(tasks)}
+    return sorted(episodes, key=lambda e: order[e.task_id])
+
+
+async def evaluate_policy(
+    worker: Worker, tasks: Sequence[Task], policy: Policy, *, seed: int = 0, at_once: int = 64, watch: Watcher | None = None
+) -> list[Episode]:
+    """Let a policy without a model attempt each task once."""
+    places = asyncio.Semaphore(at_once)
+
+    async def one(task: Task) -> Episode:
+        async with places:
+            env = worker.new()
+            try:
+                episode = await play(env, task, policy, seed=seed)
+            finally:
+                await env.close()
+        if watch is not None:
+            watch(episode)
+        return episode
+
+    return list(await asyncio.gather(*(one(t) for t in tasks)))
+
+
+def bench_row(env: str, level: int, split: Split, policy: str, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Give one row of a benchmark's JSON."""
+    return {"env": env, "level": level, "split": split, "policy": policy} | score(episodes).to_json()

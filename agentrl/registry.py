@@ -1,0 +1,194 @@
+"""One resolver for environment names: `code`, `agentrl/Code-v0`, `module:Class`, `file.py:Class`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentrl.errors import ConfigError, unknown
+from agentrl.task import SPLITS, SeededTasks, Split, TaskSource
+
+if TYPE_CHECKING:
+    from agentrl.adapter import Adapter
+
+GROUP = "agentrl.environments"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvSpec:
+    """An environment by name: how to make instances and what they share."""
+
+    name: str
+    kind: Any
+    """The class, or a function that makes instances."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> Any:
+        """Make one raw instance, as its author wrote it."""
+        return self.kind(**self.settings)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Worker]:
+        """Open what the instances of one worker share."""
+        opener = getattr(self.kind, "open_shared", None)
+        context = opener(**self.settings) if opener is not None else None
+        if context is None:
+            yield Worker(spec=self, shared=None)
+            return
+        async with context as shared:
+            yield Worker(spec=self, shared=shared)
+
+    def tasks(self, split: Split, *, level: int = 0, seed: int = 0) -> TaskSource:
+        """Give the tasks of a split: the environment's own `tasks(split, level=…, seed=…)`, else made from seeds.
+
+        Raises:
+            ConfigError: The environment has no such split or level.
+        """
+        splits, levels = getattr(self.kind, "splits", SPLITS[:2]), getattr(self.kind, "levels", (0,))
+        if split not in splits:
+            raise ConfigError(f"{self.name}: {unknown('split', split, splits)}")
+        if level not in levels:
+            raise ConfigError(f"{self.name}: level={level}: it has levels {', '.join(map(str, levels))}")
+        own = getattr(self.kind, "tasks", None)
+        if own is not None:
+            source: TaskSource = own(split, level=level, seed=seed)
+            return source
+        return SeededTasks(split=split, level=level, seed=seed)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that it has."""
+        return tuple(getattr(self.kind, "splits", SPLITS[:2]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Makes environments that share one set of resources."""
+
+    spec: EnvSpec
+    shared: Any
+
+    def raw(self) -> Any:
+        """Make a raw instance with the shared resources handed in."""
+        env = self.spec.make()
+        if self.shared is not None:
+            env.shared = self.shared
+        return env
+
+    def new(self) -> Adapter:
+        """Make an environment for one episode at a time."""
+        from agentrl.adapter import Adapter
+
+        return Adapter(self.raw(), self.raw)
+
+
+def known_environments() -> dict[str, str]:
+    """Give the installed environments: short name to `module:Class`."""
+    return {e.name: e.value for e in entry_points(group=GROUP)}
+
+
+def resolve_env(name: str, **settings: Any) -> EnvSpec:
+    """Find an environment by any of its names.
+
+    Raises:
+        ConfigError: There is none of this name, or it does not take a setting; names the nearest.
+    """
+    known = known_environments()
+    short = gym_name(name)
+    if short in known:
+        kind = load(known[short])
+    elif ":" in name:
+        kind = load(name)
+    else:
+        hint = "; your own: module:Class or file.py:Class" if not difflib.get_close_matches(name, known, n=1) else ""
+        raise ConfigError(unknown("environment", name, known) + hint)
+    check_settings(name, kind, settings)
+    return EnvSpec(name=short if short in known else name, kind=kind, settings=settings)
+
+
+def gym_name(name: str) -> str:
+    """Shorten a Gymnasium id of ours.
+
+    >>> gym_name("agentrl/Code-v0"), gym_name("code")
+    ('code', 'code')
+    """
+    if name.startswith("agentrl/"):
+        return name.removeprefix("agentrl/").split("-v")[0].lower()
+    return name
+
+
+def load(reference: str) -> Any:
+    """Import `module:Class` or `path/file.py:Class`."""
+    place, _, attribute = reference.rpartition(":")
+    module = load_file(Path(place)) if place.endswith(".py") else load_module(place)
+    classes = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{place}: {unknown('class', attribute, classes)}")
+    return getattr(module, attribute)
+
+
+def load_file(path: Path) -> Any:
+    """Import a file under a name of its own, once."""
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
+        raise ConfigError(f"no file {str(path)!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    resolved = path.resolve()
+    name = f"{path.stem}_{hashlib.blake2b(str(resolved).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, resolved)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader = spec.loader
+
+    def execute() -> Any:
+        loader.exec_module(module)
+        return module
+
+    return run_import(execute, str(path), name)
+
+
+def load_module(name: str) -> Any:
+    """Import a module from the path or the current folder."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        here = [p.stem for p in Path.cwd().glob("*.py")]
+        raise ConfigError(unknown("module", name, here))
+    return run_import(lambda: importlib.import_module(name), name, name)
+
+
+def run_import(action: Any, shown: str, module: str) -> Any:
+    """Import user code; what it raises is named with the file."""
+    try:
+        return action()
+    except ConfigError:
+        raise
+    except Exception as error:
+        sys.modules.pop(module, None)
+        raise ConfigError(f"{shown} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that the environment's constructor does not take."""
+    parameters = inspect.signature(kind).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in settings:
+        if key not in parameters:
+            raise ConfigError(f"{name}: {unknown('setting', key, parameters)}")

@@ -1,0 +1,64 @@
+"""The plain strategy: every attempt of a group is an episode of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from agentrl.environment import Environment
+from agentrl.episode import Episode, Group
+from agentrl.errors import ConfigError
+from agentrl.rollout.attempt import attempt
+from agentrl.rollout.protocol import WorkItem
+from agentrl.rollout.running import Running, Table
+from agentrl.task import derive_seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Independent:
+    """Plays each attempt in its own asyncio task; nothing waits for anything but its own group's end."""
+
+    table: Table
+    new_env: Callable[[], Environment]
+    max_episodes: int = 512
+    """Episodes that run at once; further ones wait their turn."""
+
+    def __post_init__(self) -> None:
+        if self.max_episodes < 1:
+            raise ConfigError(f"max_episodes={self.max_episodes}: need 1 or more")
+
+    async def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
+        """Give each group as soon as its last episode has ended; closing it cancels the rest."""
+        places = asyncio.Semaphore(self.max_episodes)
+        tasks = [asyncio.create_task(self._group(item, places)) for item in work]
+        try:
+            for finished in asyncio.as_completed(tasks):
+                yield await finished
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _group(self, item: WorkItem, places: asyncio.Semaphore) -> Group:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._one(item, index, places)) for index in range(item.size)]
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return Group(id=item.group_id, episodes=tuple(t.result() for t in tasks))
+
+    async def _one(self, item: WorkItem, index: int, places: asyncio.Semaphore) -> Episode:
+        async with places:
+            return await attempt(self._begin(item, index))
+
+    def _begin(self, item: WorkItem, index: int) -> Running:
+        return Running(
+            table=self.table,
+            env=self.new_env(),
+            task=item.task,
+            id=f"{item.group_id}/{index}",
+            group_id=item.group_id,
+            seed=derive_seed(item.seed, index),
+            sampling=item.sampling,
+        )

@@ -1,0 +1,226 @@
+"""One episode while it runs: an environment, what the model has seen, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from agentrl.dialect.protocol import Dialect, Encoded
+from agentrl.engine.complete import complete
+from agentrl.engine.protocol import Completion, Engine, Sampling
+from agentrl.environment import Environment, Observation, StepResult
+from agentrl.episode import Context, Episode, Failure, Finish, Origin, Segment, Turn
+from agentrl.errors import DeadlineError
+from agentrl.message import Action
+from agentrl.rollout.protocol import Limits
+from agentrl.task import Task, derive_seed
+
+Result = TypeVar("Result")
+DEFAULT_TURNS = 16
+"""Turns of an environment that names no limit of its own."""
+
+
+class Memory(Protocol):
+    """Decides when a conversation goes on in a new context, as after compaction or in a sub-agent."""
+
+    def renew(self, context: Context, turns: Sequence[Turn], observation: Observation) -> Encoded | None:
+        """Give the prompt of a new context, or None to go on in the old one."""
+        ...
+
+
+class OneContext:
+    """The ordinary memory: everything stays in one context."""
+
+    def renew(self, context: Context, turns: Sequence[Turn], observation: Observation) -> Encoded | None:
+        """Never renew."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What all episodes of a run are played with."""
+
+    engine: Engine
+    dialect: Dialect
+    limits: Limits = field(default_factory=Limits)
+    memory: Memory = field(default_factory=OneContext)
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that one context may hold."""
+        bounds = (self.limits.max_context, self.engine.capabilities.max_context)
+        return min((b for b in bounds if b is not None), default=1 << 30)
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """A running episode; `fork` gives an independent one that shares the tokens so far."""
+
+    table: Table
+    env: Environment
+    task: Task
+    id: str
+    group_id: str
+    seed: int
+    sampling: Sampling
+    origin: Origin = "policy"
+    parent_id: str | None = None
+    fork_index: int = 0
+    contexts: list[Context] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    first: Observation = field(default_factory=Observation)
+    reward: float = 0.0
+    reward_parts: dict[str, float] = field(default_factory=dict)
+    correct: bool | None = None
+    finish: Finish | None = None
+    doing: str = "waiting"
+    """What it waits for, in words; a watchdog's message shows it."""
+
+    @property
+    def context(self) -> Context:
+        """The context that the model sees now."""
+        return self.contexts[-1]
+
+    async def start(self) -> None:
+        """Begin the task and write the prompt."""
+        self.doing = "the environment's start"
+        limits = self.table.limits
+        self.first = await within(self.env.start(self.task), limits.turn_seconds, self)
+        written = self.table.dialect.prompt(self.env.system, self.env.tools, self.first.parts)
+        self.contexts.append(Context(segments=(segment("prompt", written, 0),)))
+
+    async def step(self) -> None:
+        """Let the model take one turn and the environment answer it; sets `finish` at the end."""
+        turn = len(self.turns)
+        room = self.table.max_context - len(self.context)
+        if room <= 0:
+            self.finish, self.correct = "max_context", False
+            return
+        began = time.perf_counter()
+        self.doing = "the engine"
+        completion = await self.sample(room)
+        self.contexts[-1] = self.context.append(
+            Segment(kind="action", ids=completion.ids, turn=turn, columns=completion.columns)
+        )
+        generated = time.perf_counter()
+        action = self.read(completion)
+        self.doing = "tool " + ", ".join(repr(c.name) for c in action.calls) if action.calls else "the environment"
+        result = await within(self.env.act(action), self.table.limits.turn_seconds, self)
+        self._record(turn, action, result, generated - began, time.perf_counter() - generated)
+        if not self._ended(result):
+            self._show(turn, result.observation, closed=completion.finish == "stop")
+
+    async def sample(self, room: int) -> Completion:
+        """Ask the engine for one turn of at most `room` tokens."""
+        dialect = self.table.dialect
+        wanted = min(self.sampling.max_tokens, self.table.limits.max_tokens_per_turn, room)
+        sampling = replace(
+            self.sampling, max_tokens=wanted, stop_ids=dialect.stop_ids, stop_strings=dialect.stop_strings
+        )
+        seed = derive_seed(self.seed, len(self.contexts)) if len(self.contexts) > 1 else self.seed
+        return await complete(self.table.engine, self.context.ids.tolist(), sampling, seed=seed)
+
+    def read(self, completion: Completion) -> Action:
+        """Parse a completion once; one that was cut off is told so."""
+        action = self.table.dialect.parse(completion.ids.tolist(), self.env.tools)
+        if completion.finish == "length" and self.env.tools:
+            cut = f"the turn was cut off after {len(completion.ids)} tokens"
+            return replace(action, malformed=(*action.malformed, cut))
+        return action
+
+    def _record(self, turn: int, action: Action, result: StepResult, generate: float, act: float) -> None:
+        self.turns.append(
+            Turn(
+                index=turn,
+                action=action,
+                observation=result.observation,
+                reward=result.reward,
+                reward_parts=result.reward_parts,
+                calls=result.calls,
+                generate_seconds=generate,
+                act_seconds=act,
+                context=len(self.contexts) - 1,
+            )
+        )
+        self.reward += result.reward
+        for name, value in result.reward_parts.items():
+            self.reward_parts[name] = self.reward_parts.get(name, 0.0) + value
+        self.correct = result.correct
+
+    def _ended(self, result: StepResult) -> bool:
+        allowed = self.table.limits.max_turns or getattr(self.env, "max_turns", None) or DEFAULT_TURNS
+        if result.terminated:
+            self.finish = "terminated"
+        elif result.truncated:
+            self.finish = "truncated"
+        elif len(self.turns) >= allowed:
+            self.finish = "max_turns"
+        if self.finish in ("truncated", "max_turns"):
+            self.correct = bool(self.correct)
+        return self.finish is not None
+
+    def _show(self, turn: int, observation: Observation, *, closed: bool) -> None:
+        renewed = self.table.memory.renew(self.context, self.turns, observation)
+        if renewed is not None:
+            self.contexts.append(Context(segments=(segment("prompt", renewed, turn + 1),)))
+            return
+        written = self.table.dialect.observation(observation.parts, closed=closed)
+        self.contexts[-1] = self.context.append(segment("observation", written, turn))
+
+    async def fork(self, id: str, *, seed: int, fork_index: int) -> Running:
+        """Copy it between two turns: the environment is forked, the tokens are shared by reference."""
+        return replace(
+            self,
+            env=await self.env.fork(),
+            id=id,
+            seed=seed,
+            parent_id=self.id,
+            fork_index=fork_index,
+            contexts=list(self.contexts),
+            turns=list(self.turns),
+            reward_parts=dict(self.reward_parts),
+        )
+
+    def episode(self, failure: Failure | None = None) -> Episode:
+        """Freeze it."""
+        finish = "failed" if failure is not None else self.finish
+        assert finish is not None, "an episode that still runs"
+        return Episode(
+            id=self.id,
+            task_id=self.task.id,
+            group_id=self.group_id,
+            finish=finish,
+            contexts=tuple(self.contexts),
+            turns=tuple(self.turns),
+            first=self.first,
+            reward=self.reward,
+            reward_parts=self.reward_parts,
+            correct=None if failure is not None else self.correct,
+            failure=failure,
+            origin=self.origin,
+            parent_id=self.parent_id,
+            fork_index=self.fork_index,
+            isolation=str(getattr(self.env, "isolation", "")),
+        )
+
+
+def segment(kind: str, written: Encoded, turn: int) -> Segment:
+    """Make a segment of what a dialect wrote."""
+    assert kind in ("prompt", "observation")
+    return Segment(kind="prompt" if kind == "prompt" else "observation", ids=written.ids, turn=turn, media=written.media)
+
+
+async def within(awaitable: Awaitable[Result], seconds: float, episode: Running) -> Result:
+    """Wait for the infrastructure, but not for ever.
+
+    Raises:
+        DeadlineError: Names the episode, the turn and what it waited for.
+    """
+    try:
+        return await asyncio.wait_for(awaitable, seconds)
+    except TimeoutError:
+        place = f"episode {episode.id}, turn {len(episode.turns)}, {episode.doing}"
+        raise DeadlineError(f"{place}: no answer within {seconds:g} s") from None
