@@ -25,8 +25,10 @@ CLOSE_SECONDS = 5.0
 class Adapter:
     """An `Environment` over a `ToolEnv`, a plain `gymnasium.Env`, or one whose methods are `async def`.
 
-    Blocking environments run in a thread of their own. `close` may come while `act` hangs: the environment's own
-    `close` is called from another thread, what waits fails with `EnvironmentFault`, and a thread that does not end
+    Blocking environments run in a thread of their own. `close` may come while `act` hangs: the
+    environment's own
+    `close` is called from another thread, what waits fails with `EnvironmentFault`, and a thread that does
+    not end
     is left behind as a daemon and counted in `Adapter.abandoned`.
     """
 
@@ -87,7 +89,8 @@ class Adapter:
         """Copy the running episode: natively where the environment can, else by replay.
 
         Raises:
-            ForkUnsupported: It cannot be copied, and it is not declared deterministic or did not replay equally.
+            ForkUnsupported: It cannot be copied, and it is not declared deterministic or did not replay
+            equally.
         """
         if self._task is None:
             raise ForkUnsupported("fork before start: there is no episode to copy")
@@ -108,13 +111,19 @@ class Adapter:
     async def _replay(self) -> Environment:
         if not getattr(self._env, "deterministic", False):
             name = type(self._env).__name__
-            raise ForkUnsupported(f"{name} has no fork() and is not declared `deterministic`: it cannot be copied")
+            raise ForkUnsupported(
+                f"{name} has no fork() and is not declared `deterministic`: it cannot be copied"
+            )
         assert self._task is not None
         twin = Adapter(self._make(), self._make)
         try:
             compare(await twin.start(self._task), self._first, "the first observation")
             for turn, (action, result) in enumerate(self._history):
-                compare((await twin.act(action)).observation, result.observation, f"the observation of turn {turn}")
+                compare(
+                    (await twin.act(action)).observation,
+                    result.observation,
+                    f"the observation of turn {turn}",
+                )
         except BaseException:
             await twin.close()
             raise
@@ -241,5 +250,3 @@ def read_correct(info: Mapping[str, Any], reward: float, terminated: bool, trunc
         return None
     value = info.get("correct")
     return reward >= 1 if value is None else bool(value)
-
-

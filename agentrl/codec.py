@@ -27,9 +27,9 @@ ARRAYS = {"<i4", "<f4", "|b1"}
 
 
 def to_bytes(value: Any) -> bytes:
-    """Write an episode, a group, or any part of one.
+    r"""Write an episode, a group, or any part of one.
 
-    >>> from_bytes(to_bytes(message.Text("é\\ud800"))).text == "é\\ud800"
+    >>> from_bytes(to_bytes(message.Text("é\ud800"))).text == "é\ud800"
     True
     """
     return json.dumps(encode(value), separators=(",", ":")).encode()

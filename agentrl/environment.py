@@ -1,6 +1,7 @@
 """The environment contract: what the rollout sees of any environment.
 
-A user writes a `gymnasium.Env` (see `agentrl.toolenv.ToolEnv` for the short form). `agentrl.adapter` turns it into
+A user writes a `gymnasium.Env` (see `agentrl.toolenv.ToolEnv` for the short form). `agentrl.adapter` turns
+it into
 an `Environment`: frozen results, asynchronous calls, named failures.
 """
 

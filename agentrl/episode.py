@@ -51,7 +51,9 @@ class Columns:
     def __getitem__(self, part: slice) -> Columns:
         teacher = None if self.teacher is None else self.teacher[part]
         arrays = self.logp[part], self.untempered[part], self.entropy[part], self.version[part]
-        return Columns(logp=arrays[0], untempered=arrays[1], entropy=arrays[2], version=arrays[3], teacher=teacher)
+        return Columns(
+            logp=arrays[0], untempered=arrays[1], entropy=arrays[2], version=arrays[3], teacher=teacher
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -204,7 +206,9 @@ class Episode:
 
     def __post_init__(self) -> None:
         if (self.finish == "failed") != (self.failure is not None):
-            raise ValueError(f"finish={self.finish!r} with failure={self.failure}: a failed episode has a failure")
+            raise ValueError(
+                f"finish={self.finish!r} with failure={self.failure}: a failed episode has a failure"
+            )
 
     @property
     def truncated(self) -> bool:

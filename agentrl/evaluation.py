@@ -78,11 +78,18 @@ def score(episodes: Sequence[Episode]) -> Score:
 
 
 async def evaluate_model(
-    strategy: Independent, tasks: Sequence[Task], *, sampling: Sampling, seed: int = 0, watch: Watcher | None = None
+    strategy: Independent,
+    tasks: Sequence[Task],
+    *,
+    sampling: Sampling,
+    seed: int = 0,
+    watch: Watcher | None = None,
 ) -> list[Episode]:
     """Let a model attempt each task once."""
     work = [
-        WorkItem(task=t, group_id=f"eval-{t.id}", size=1, seed=derive_seed("eval", seed, t.id), sampling=sampling)
+        WorkItem(
+            task=t, group_id=f"eval-{t.id}", size=1, seed=derive_seed("eval", seed, t.id), sampling=sampling
+        )
         for t in tasks
     ]
     episodes = []
@@ -96,7 +103,13 @@ async def evaluate_model(
 
 
 async def evaluate_policy(
-    worker: Worker, tasks: Sequence[Task], policy: Policy, *, seed: int = 0, at_once: int = 64, watch: Watcher | None = None
+    worker: Worker,
+    tasks: Sequence[Task],
+    policy: Policy,
+    *,
+    seed: int = 0,
+    at_once: int = 64,
+    watch: Watcher | None = None,
 ) -> list[Episode]:
     """Let a policy without a model attempt each task once."""
     places = asyncio.Semaphore(at_once)

@@ -9,7 +9,9 @@ from agentrl.episode import Context, Episode
 from agentrl.message import Action
 
 Decode = Callable[[Sequence[int]], str]
-HEADER = f"{'turn':>4} {'kind':<11} {'id':>6} {'loss':>4} {'log-prob':>9} {'entropy':>8} {'advantage':>9}  token"
+HEADER = (
+    f"{'turn':>4} {'kind':<11} {'id':>6} {'loss':>4} {'log-prob':>9} {'entropy':>8} {'advantage':>9}  token"
+)
 
 
 def token_table(context: Context, decode: Decode, advantage: Sequence[float] | float) -> Iterator[str]:
@@ -29,7 +31,8 @@ def token_table(context: Context, decode: Decode, advantage: Sequence[float] | f
             value = advantage if isinstance(advantage, (int, float)) else advantage[position]
             cells = f"{_number(logp):>9} {_number(entropy):>8} {_number(value if trained else math.nan):>9}"
             shown = repr(decode([token]))
-            yield f"{segment.turn:>4} {segment.kind:<11} {token:>6} {'yes' if trained else '':>4} {cells}  {shown}"
+            head = f"{segment.turn:>4} {segment.kind:<11} {token:>6} {'yes' if trained else '':>4}"
+            yield f"{head} {cells}  {shown}"
             position += 1
 
 

@@ -87,9 +87,9 @@ def answer(value: object) -> Action:
 
 
 def plain_text(parts: Iterable[Part]) -> str:
-    """Join the words of an observation as a person would read them; pictures are named.
+    r"""Join the words of an observation as a person would read them; pictures are named.
 
     >>> plain_text([Text("Hello."), ToolResult(call_id="0", name="price", text="12")])
-    'Hello.\\n12'
+    'Hello.\n12'
     """
     return "\n".join(f"[image {p.media}]" if isinstance(p, Image) else p.text for p in parts)

@@ -57,7 +57,9 @@ class ExpertPolicy:
 
     def __init__(self, env: Any) -> None:
         if not callable(getattr(env, "expert", None)):
-            raise ConfigError(f"{type(env).__name__} has no expert(observations): write one, or use another policy")
+            raise ConfigError(
+                f"{type(env).__name__} has no expert(observations): write one, or use another policy"
+            )
         self._env = env
 
     async def act(self, observations: Sequence[str], tools: Sequence[ToolSpec], rng: Generator) -> Action:

@@ -49,7 +49,7 @@ class EnvSpec:
             yield Worker(spec=self, shared=shared)
 
     def tasks(self, split: Split, *, level: int = 0, seed: int = 0) -> TaskSource:
-        """Give the tasks of a split: the environment's own `tasks(split, level=…, seed=…)`, else made from seeds.
+        """Give the tasks of a split: by the environment's own `tasks(split, level, seed)`, else from seeds.
 
         Raises:
             ConfigError: The environment has no such split or level.
@@ -110,7 +110,11 @@ def resolve_env(name: str, **settings: Any) -> EnvSpec:
     elif ":" in name:
         kind = load(name)
     else:
-        hint = "; your own: module:Class or file.py:Class" if not difflib.get_close_matches(name, known, n=1) else ""
+        hint = (
+            "; your own: module:Class or file.py:Class"
+            if not difflib.get_close_matches(name, known, n=1)
+            else ""
+        )
         raise ConfigError(unknown("environment", name, known) + hint)
     check_settings(name, kind, settings)
     return EnvSpec(name=short if short in known else name, kind=kind, settings=settings)

@@ -61,7 +61,8 @@ def derive_seed(*parts: int | str) -> int:
 class SeededTasks:
     """Tasks that an environment makes from a seed: no data set is needed.
 
-    The seeds of different splits, levels and runs never meet; that the *tasks* do not meet either is up to the
+    The seeds of different splits, levels and runs never meet; that the *tasks* do not meet either is up to
+    the
     environment (`ToolEnv` sees to it).
     """
 

@@ -15,7 +15,8 @@ Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 class OwnThread:
     """Runs blocking functions one after another in a thread of its own, started at first use.
 
-    A function that hangs cannot be killed in Python; `abandon` leaves it behind as a daemon thread that ends when
+    A function that hangs cannot be killed in Python; `abandon` leaves it behind as a daemon thread that
+    ends when
     the function does, and fails what waits for it.
     """
 

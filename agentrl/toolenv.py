@@ -26,7 +26,9 @@ from agentrl.toolkit import ToolSpec, is_tool, spec_of
 TEST_SHARE = 5
 """One task in this many is held out for the test split."""
 SMALL_SPACE = 128
-"""Task spaces with fewer distinct tasks are not split: holding tasks out would take part of the skill away."""
+"""Task spaces with fewer distinct tasks are not split: holding tasks out would take part of the skill
+away.
+"""
 
 
 class AnyText(Space[str]):
@@ -68,16 +70,19 @@ class ToolEnv(gymnasium.Env[str, str]):
     """An environment out of three things: `task`, methods marked `@tool`, and `reward`.
 
     * `task(rng)` draws a task, keeps what it needs in `self`, and returns what the model reads.
-    * The model calls the tools, possibly several times; what they return is shown to it. A `ToolError` is told to
+    * The model calls the tools, possibly several times; what they return is shown to it. A `ToolError` is
+      told to
       it in words.
     * A turn without calls is the final answer; `reward(answer)` judges it. A tool may end the episode with
       `self.end(reward)` instead.
 
     `task`, tools and `reward` may be `async def`; then the environment runs on the event loop, otherwise in a
-    thread of its own. `expert(observations)` is optional: from what the model has read so far (the task, then one
+    thread of its own. `expert(observations)` is optional: from what the model has read so far (the task,
+    then one
     text per turn) it gives the next action, `call("tool", arg=…)` or `answer(…)`.
 
-    As a `gymnasium.Env` it takes a final answer as plain text and a call as JSON, `{"name": …, "arguments": {…}}`.
+    As a `gymnasium.Env` it takes a final answer as plain text and a call as JSON, `{"name": …,
+    "arguments": {…}}`.
     """
 
     system: ClassVar[str] = ""
@@ -156,7 +161,9 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     # Gymnasium.
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
         """Start an episode; `options` may hold `split` and `level`."""
         super().reset(seed=seed)
         options = options or {}
@@ -272,7 +279,9 @@ def as_parts(shown: Any) -> tuple[Part, ...]:
         return (shown,)
     if isinstance(shown, Sequence) and not isinstance(shown, (bytes, bytearray)):
         return tuple(part for one in shown for part in as_parts(one))
-    raise ToolFault(f"an observation of type {type(shown).__name__}: return text, or parts (Text, Image, ToolResult)")
+    raise ToolFault(
+        f"an observation of type {type(shown).__name__}: return text, or parts (Text, Image, ToolResult)"
+    )
 
 
 def read_reward(verdict: Any) -> tuple[float, dict[str, float], bool]:
@@ -313,9 +322,13 @@ def read_action(text: str) -> Action:
 
 def fingerprint(env: ToolEnv, shown: Any) -> int:
     """Tell tasks apart by what is shown and by the plain data that the author keeps in `self`."""
-    facts = {k: v for k, v in vars(env).items() if not k.startswith(("_play", "_np", "shared", "split", "level"))}
+    facts = {
+        k: v for k, v in vars(env).items() if not k.startswith(("_play", "_np", "shared", "split", "level"))
+    }
     text = repr((shown, sorted((k, _plain(v)) for k, v in facts.items())))
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+    )
 
 
 def _plain(value: Any) -> str:

@@ -12,7 +12,14 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from agentrl.errors import ConfigError, ToolError, unknown
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-JSON_TYPES: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+JSON_TYPES: dict[type, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    dict: "object",
+}
 MARK = "__agentrl_tool__"
 
 
@@ -75,7 +82,8 @@ class ToolSpec:
 def tool(function: Function) -> Function:
     """Mark a method of a `ToolEnv` as a tool of the model.
 
-    Its parameters need type hints (str, int, float, bool, list, dict, or a `Literal` of one type) and it needs a
+    Its parameters need type hints (str, int, float, bool, list, dict, or a `Literal` of one type) and it
+    needs a
     docstring; what it returns is shown to the model through `str`.
 
     >>> @tool
@@ -123,7 +131,9 @@ def _parameter(tool_name: str, parameter: inspect.Parameter, hint: object) -> Pa
     base = type(choices[0]) if choices else get_origin(hint) or hint
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or base not in JSON_TYPES:
         allowed = ", ".join(t.__name__ for t in JSON_TYPES)
-        raise ConfigError(f"tool {tool_name!r}: parameter {parameter.name!r} needs a type hint out of {allowed}")
+        raise ConfigError(
+            f"tool {tool_name!r}: parameter {parameter.name!r} needs a type hint out of {allowed}"
+        )
     return Parameter(name=parameter.name, type=typing.cast(type, base), choices=choices, required=required)
 
 

@@ -26,7 +26,9 @@ async def attempt(running: Running) -> Episode:
                 await running.step()
     except TimeoutError:
         seconds = running.table.limits.episode_seconds
-        late = DeadlineError(f"episode {running.id} ran longer than {seconds:g} s, in turn {len(running.turns)}")
+        late = DeadlineError(
+            f"episode {running.id} ran longer than {seconds:g} s, in turn {len(running.turns)}"
+        )
         failure = as_failure(late, running)
     except (ConfigError, asyncio.CancelledError):
         await close_quietly(running.env)
@@ -57,5 +59,3 @@ async def close_quietly(env: Environment) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-

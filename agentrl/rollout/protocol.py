@@ -14,7 +14,7 @@ from agentrl.task import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What ends an episode, and how; none of it is a failure of the infrastructure except the two deadlines."""
+    """What ends an episode; the two deadlines are failures of the infrastructure, the rest are outcomes."""
 
     max_turns: int | None = None
     """None: what the environment names, else 16."""
@@ -22,7 +22,9 @@ class Limits:
     max_context: int | None = None
     """Tokens of one context; None: what the engine can hold."""
     turn_seconds: float = 60.0
-    """An `act` that takes longer is a failure of class `timeout`: limits of the model's own code are shorter."""
+    """An `act` that takes longer is a failure of class `timeout`: limits of the model's own code are
+    shorter.
+    """
     episode_seconds: float = 600.0
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from agentrl.engine.complete import complete
 from agentrl.engine.protocol import Completion, Engine, Sampling
 from agentrl.environment import Environment, Observation, StepResult
 from agentrl.episode import Context, Episode, Failure, Finish, Origin, Segment, Turn
-from agentrl.errors import DeadlineError
+from agentrl.errors import ConfigError, DeadlineError
 from agentrl.message import Action
 from agentrl.rollout.protocol import Limits
 from agentrl.task import Task, derive_seed
@@ -90,6 +90,11 @@ class Running:
         limits = self.table.limits
         self.first = await within(self.env.start(self.task), limits.turn_seconds, self)
         written = self.table.dialect.prompt(self.env.system, self.env.tools, self.first.parts)
+        if len(written.ids) >= self.table.max_context:
+            raise ConfigError(
+                f"task {self.task.id}: its prompt of {len(written.ids)} tokens does not fit into the context "
+                f"of {self.table.max_context}: shorten the task or raise max_context"
+            )
         self.contexts.append(Context(segments=(segment("prompt", written, 0),)))
 
     async def step(self) -> None:
@@ -107,7 +112,9 @@ class Running:
         )
         generated = time.perf_counter()
         action = self.read(completion)
-        self.doing = "tool " + ", ".join(repr(c.name) for c in action.calls) if action.calls else "the environment"
+        self.doing = (
+            "tool " + ", ".join(repr(c.name) for c in action.calls) if action.calls else "the environment"
+        )
         result = await within(self.env.act(action), self.table.limits.turn_seconds, self)
         self._record(turn, action, result, generated - began, time.perf_counter() - generated)
         if not self._ended(result):
@@ -210,7 +217,9 @@ class Running:
 def segment(kind: str, written: Encoded, turn: int) -> Segment:
     """Make a segment of what a dialect wrote."""
     assert kind in ("prompt", "observation")
-    return Segment(kind="prompt" if kind == "prompt" else "observation", ids=written.ids, turn=turn, media=written.media)
+    return Segment(
+        kind="prompt" if kind == "prompt" else "observation", ids=written.ids, turn=turn, media=written.media
+    )
 
 
 async def within(awaitable: Awaitable[Result], seconds: float, episode: Running) -> Result:

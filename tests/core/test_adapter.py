@@ -25,7 +25,9 @@ class Guess(gymnasium.Env[str, str]):
 
     deterministic = True
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
         self.target = int(self.np_random.integers(1, 9))
         return "Guess 1..8.", {}
@@ -36,21 +38,29 @@ class Guess(gymnasium.Env[str, str]):
 
 
 class Jittery(Guess):
+    """Shows the clock."""
+
     def step(self, action: str) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         return str(time.perf_counter_ns()), 0.0, False, False, {}
 
 
 class Sudden(Guess):
+    """Raises."""
+
     def step(self, action: str) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         raise KeyError("x")
 
 
 class Bytes(Guess):
+    """Shows bytes."""
+
     def step(self, action: str) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         return b"", 0.0, False, False, {}
 
 
 class NotANumber(Guess):
+    """Rewards with NaN."""
+
     def step(self, action: str) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         return "", float("nan"), False, False, {}
 

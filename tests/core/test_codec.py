@@ -28,14 +28,21 @@ def segments(draw: Any) -> Segment:
     if draw(st.booleans()):
         return Segment(kind=draw(st.sampled_from(["prompt", "observation", "forced"])), ids=ids)
     finite = arrays(np.float32, n, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
-    columns = Columns(logp=draw(finite), untempered=draw(finite), entropy=draw(finite), version=as_ids([3] * n))
+    columns = Columns(
+        logp=draw(finite), untempered=draw(finite), entropy=draw(finite), version=as_ids([3] * n)
+    )
     return Segment(kind="action", ids=ids, columns=columns)
 
 
 @given(st.lists(segments(), max_size=4), texts, st.dictionaries(texts, data, max_size=3))
 def test_episodes_come_back_as_they_were(parts: list[Segment], text: str, arguments: dict[str, Any]) -> None:
     episode = Episode(
-        id="e", task_id="t", group_id="g", finish="terminated", contexts=(Context(segments=tuple(parts)),), reward=0.1
+        id="e",
+        task_id="t",
+        group_id="g",
+        finish="terminated",
+        contexts=(Context(segments=tuple(parts)),),
+        reward=0.1,
     )
     action = Action(text=text, calls=(Call(id="0", name=text, arguments=arguments),), malformed=(text,))
     stored = to_bytes((episode, action, Text(text)))
@@ -49,7 +56,9 @@ def test_episodes_come_back_as_they_were(parts: list[Segment], text: str, argume
             assert new.columns.entropy.dtype == np.float32
 
 
-@pytest.mark.parametrize("bad", [b"", b"{", b'{"$":"Nothing"}', b'{"$":"array","dtype":"|O","shape":[1],"data":""}'])
+@pytest.mark.parametrize(
+    "bad", [b"", b"{", b'{"$":"Nothing"}', b'{"$":"array","dtype":"|O","shape":[1],"data":""}']
+)
 def test_what_is_no_episode_is_refused(bad: bytes) -> None:
     with pytest.raises(ConfigError, match="no recorded episode"):
         from_bytes(bad)

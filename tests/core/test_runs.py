@@ -1,0 +1,44 @@
+"""Run folders and curves."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from agentrl.curve import curve_svg, sparkline
+from agentrl.errors import ConfigError
+from agentrl.runs import open_run
+
+
+def test_the_same_configuration_finds_its_run_again(tmp_path: Path) -> None:
+    run = open_run("a", {"seed": 0}, root=tmp_path)
+    assert run.result is None
+    run.write_json("result.json", {"steps": 3})
+    again = open_run("a", {"seed": 0}, root=tmp_path)
+    assert again.result == {"steps": 3}
+    with pytest.raises(ConfigError, match="another seed"):
+        open_run("a", {"seed": 1}, root=tmp_path)
+    assert open_run("a", {"seed": 1}, root=tmp_path, fresh=True).result is None
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}')
+    for fresh in (False, True):
+        with pytest.raises(ConfigError, match="other things in it"):
+            open_run(str(model), {}, fresh=fresh)
+    assert (model / "config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", "a b", "-x"])
+def test_a_bad_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="use letters"):
+        open_run(name, {}, root=tmp_path)
+
+
+def test_the_curve_is_a_picture_with_escaped_words() -> None:
+    root = ElementTree.fromstring(curve_svg("<b>&", {"success": [(0, 0.0), (10, 1.0)]}))
+    (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
+    assert line.get("points") == "48.0,240.0 624.0,36.0"
+    assert sparkline([0.0] * 50 + [1.0] * 50, width=4) == "▁▁██"
