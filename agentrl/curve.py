@@ -69,8 +69,6 @@ def _tick(value: float, right: float) -> str:
 
 def _text(x: float, y: float, anchor: str, words: str, color: str = "#59636e") -> str:
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{color}">{escape(words)}</text>'
-        f'<text x="{_x(value, right)}" y="{HEIGHT - 22}" text-anchor="middle" fill="#59636e">{value:g}</text>'
-    )
 
 
 def _line(
