@@ -1,7 +1,7 @@
 """AgentRL trains language-model agents that use tools over many turns with reinforcement learning.
 
-`import agentrl` is light: a public name is imported when it is first used. `__init__.pyi` lists them, for type
-checkers and for this file alike.
+`import agentrl` is light: a public name is imported when it is first used. `__init__.pyi` lists them, for
+type checkers and for this file alike.
 """
 
 import functools
@@ -9,6 +9,8 @@ import importlib
 import re
 from pathlib import Path
 from typing import Any
+
+from agentrl.gym_hook import register_when_loaded
 
 
 @functools.cache
@@ -31,4 +33,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_public()})
+    return sorted(_public())
+
+
+register_when_loaded()

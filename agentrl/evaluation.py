@@ -7,12 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
-from agentrl.policies import Policy, play
-from agentrl.registry import Worker
+from agentrl.policies import Policy, play, policy_named
+from agentrl.progress import Progress, SilentProgress
+from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Split, Task, derive_seed
@@ -131,3 +133,56 @@ async def evaluate_policy(
 def bench_row(env: str, level: int, split: Split, policy: str, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Give one row of a benchmark's JSON."""
     return {"env": env, "level": level, "split": split, "policy": policy} | score(episodes).to_json()
+
+
+def bench(
+    spec: EnvSpec,
+    *,
+    policies: Sequence[str],
+    tasks: int = 100,
+    level: int | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure policies on the same tasks; gives the JSON of `agentrl bench`.
+
+    Args:
+        spec: The environment.
+        policies: "random", "valid-random", "expert", or folders of models.
+        tasks: How many.
+        level: Of the tasks; the environment's first by default.
+        split: Of the tasks.
+        seed: Of tasks and random choices.
+        progress: Is told how far it is.
+
+    Raises:
+        ConfigError: An unknown policy, level or split.
+    """
+    level = spec.levels[0] if level is None else level
+    chosen = spec.tasks(split, level=level, seed=seed).take(tasks)
+    progress = progress or SilentProgress()
+    rows = [
+        bench_row(
+            spec.name, level, split, policy, asyncio.run(_bench_one(spec, policy, chosen, seed, progress))
+        )
+        for policy in policies
+    ]
+    return {"results": rows}
+
+
+async def _bench_one(
+    spec: EnvSpec, policy: str, tasks: Sequence[Task], seed: int, progress: Progress
+) -> list[Episode]:
+    progress.phase(policy, len(tasks))
+    async with spec.open() as worker:
+        if Path(policy).exists():
+            from agentrl.checkpoint import table_of
+
+            async with table_of(policy) as table:
+                strategy = Independent(table=table, new_env=worker.new)
+                return await evaluate_model(
+                    strategy, tasks, sampling=Sampling(), seed=seed, watch=lambda _: progress.advance()
+                )
+        chosen = policy_named(policy, worker.raw)
+        return await evaluate_policy(worker, tasks, chosen, seed=seed, watch=lambda _: progress.advance())

@@ -1,12 +1,13 @@
-"""Words from outside, as token ids that can never be control tokens.
+r"""Words from outside, as token ids that can never be control tokens.
 
-A tokenizer turns `<|im_end|>` inside a tool's output into the token that ends a turn. `encode_plain` does not: it
-encodes with a copy of the tokenizer that knows no added token, in which pieces of the base vocabulary that are or
-look like control tokens are unreachable, and it checks every result. What decoding gives back is the text, up to
+A tokenizer turns `<|im_end|>` inside a tool's output into the token that ends a turn. `encode_plain` does
+not: it encodes with a copy of the tokenizer that knows no added token, in which pieces of the base vocabulary
+that are or look like control tokens are unreachable, and it checks every result. What decoding gives back is
+the text, up to
 
 * what the tokenizer's own normaliser changes (Unicode composition, lower case, spaces);
 * lone surrogates, which become U+FFFD;
-* characters that the tokenizer cannot write: they are spelled `\\uXXXX`, or `?`, or left out, whichever it can.
+* characters that the tokenizer cannot write: they are spelled `\uXXXX`, or `?`, or left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 CACHED_TEXTS = 16384
+CACHED_LENGTH = 1000
+"""Longer texts are encoded anew: they seldom repeat, and they would fill the memory."""
 PROBE = "\ue000unknown\ue000"
 PROBE_ID = 2**31
 """Stands for what the tokenizer would drop in silence; beyond every vocabulary."""
@@ -39,10 +42,7 @@ class PlainText:
     """Encodes and decodes ordinary text over one tokenizer; `forbidden` are the ids that it never gives."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            kind = type(tokenizer).__name__
-            raise ConfigError(f"{kind} has no `tokenizers` backend: load a fast tokenizer (use_fast=True)")
+        backend = tokenizer.backend_tokenizer
         base: dict[str, int] = backend.get_vocab(with_added_tokens=False)
         self.added: dict[int, str] = {i: t for t, i in tokenizer.get_added_vocab().items()}
         self.added |= {i: str(tokenizer.convert_ids_to_tokens(i)) for i in tokenizer.all_special_ids}
@@ -55,11 +55,15 @@ class PlainText:
 
     def encode(self, text: str) -> list[int]:
         """Give ids that spell the text; none of them is in `forbidden`."""
-        return list(self._cached(text))
+        return list(self._cached(text) if len(text) <= CACHED_LENGTH else self._encode(text))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Give the text of ids; added tokens show as their names, ids of no token as nothing."""
         return "".join(self._pieces(ids))
+
+    def knows(self, id: int) -> bool:
+        """Whether the id is a token of this tokenizer."""
+        return 0 <= id < self._size
 
     def _pieces(self, ids: Iterable[int]) -> Iterator[str]:
         run: list[int] = []
@@ -68,19 +72,20 @@ class PlainText:
                 yield self._copy.decode(run, skip_special_tokens=False)
                 yield self.added[i]
                 run = []
-            elif 0 <= i < self._size:
+            elif self.knows(i):
                 run.append(i)
         yield self._copy.decode(run, skip_special_tokens=False)
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = as_unicode(text)
         for spell in (_escape, _question_mark, _nothing):
             encoding = self._copy.encode(text, add_special_tokens=False)
             if self.forbidden.isdisjoint(encoding.ids):
                 return tuple(encoding.ids)
             spans = [s for i, s in zip(encoding.ids, encoding.offsets, strict=True) if i in self.forbidden]
             text = _respell(text, spans, spell)
-        return tuple(i for i in self._copy.encode(text, add_special_tokens=False).ids if i not in self.forbidden)
+        ids = self._copy.encode(text, add_special_tokens=False).ids
+        return tuple(i for i in ids if i not in self.forbidden)
 
 
 def encode_plain(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -93,13 +98,29 @@ def encode_plain(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 
 def plain_text_of(tokenizer: PreTrainedTokenizerFast) -> PlainText:
-    """Give the tokenizer's `PlainText`, made once; tokens that are added later are noticed."""
+    """Give the tokenizer's `PlainText`, made once; tokens that are added later are noticed.
+
+    Raises:
+        ConfigError: The tokenizer is not a fast one.
+    """
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        kind = type(tokenizer).__name__
+        raise ConfigError(f"{kind} has no `tokenizers` backend: load a fast tokenizer (use_fast=True)")
     return _plain_text(tokenizer, len(tokenizer))
 
 
 @functools.lru_cache(maxsize=8)
 def _plain_text(tokenizer: PreTrainedTokenizerFast, size: int) -> PlainText:
     return PlainText(tokenizer)
+
+
+def as_unicode(text: str) -> str:
+    r"""Join surrogate pairs and replace lone surrogates, which no file and no tokenizer can hold.
+
+    >>> as_unicode("a\ud83d\ude00\ud800")
+    'a😀\ufffd'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _escape(text: str) -> str:

@@ -54,16 +54,20 @@ class EnvSpec:
         Raises:
             ConfigError: The environment has no such split or level.
         """
-        splits, levels = getattr(self.kind, "splits", SPLITS[:2]), getattr(self.kind, "levels", (0,))
-        if split not in splits:
-            raise ConfigError(f"{self.name}: {unknown('split', split, splits)}")
-        if level not in levels:
-            raise ConfigError(f"{self.name}: level={level}: it has levels {', '.join(map(str, levels))}")
+        if split not in self.splits:
+            raise ConfigError(f"{self.name}: {unknown('split', split, self.splits)}")
+        if level not in self.levels:
+            raise ConfigError(f"{self.name}: level={level}: it has levels {', '.join(map(str, self.levels))}")
         own = getattr(self.kind, "tasks", None)
         if own is not None:
             source: TaskSource = own(split, level=level, seed=seed)
             return source
         return SeededTasks(split=split, level=level, seed=seed)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels that it has."""
+        return tuple(getattr(self.kind, "levels", (0,)))
 
     @property
     def splits(self) -> tuple[Split, ...]:

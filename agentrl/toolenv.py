@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -9,7 +10,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, SupportsFloat
 
 import gymnasium
@@ -25,6 +26,8 @@ from agentrl.toolkit import ToolSpec, is_tool, spec_of
 
 TEST_SHARE = 5
 """One task in this many is held out for the test split."""
+NOT_OF_THE_TASK = frozenset({"_np_random", "_np_random_seed", "shared", "split", "level", "spec"})
+"""What Gymnasium or the rollout sets: equal tasks have equal fingerprints, whoever made the instance."""
 SMALL_SPACE = 128
 """Task spaces with fewer distinct tasks are not split: holding tasks out would take part of the skill
 away.
@@ -87,7 +90,7 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     system: ClassVar[str] = ""
     """What the model is told before every task."""
-    max_turns: ClassVar[int] = 8
+    max_turns: int = 8
     """The episode is truncated after this many actions."""
     levels: ClassVar[tuple[int, ...]] = (0,)
     splits: ClassVar[tuple[Split, ...]] = ("train", "test")
@@ -186,9 +189,11 @@ class ToolEnv(gymnasium.Env[str, str]):
     async def _draw(self, task: Task) -> Any:
         """Draw until the task belongs to its split, so that train and test never share one."""
         wanted = {"train": False, "test": True}.get(task.split)
+        if wanted is not None and await self._is_small():  # asked first: it draws tasks of its own
+            wanted = None
         for attempt in range(64):
             shown = await settled(self.task(np.random.default_rng([task.seed, attempt])))
-            if wanted is None or (attempt == 0 and await self._is_small()) or self._held_out(shown) == wanted:
+            if wanted is None or self._held_out(shown) == wanted:
                 return shown
         return shown
 
@@ -251,12 +256,18 @@ class ToolEnv(gymnasium.Env[str, str]):
         return ToolResult(call_id=one.id, name=one.name, text=text, error=not ok), record
 
 
-def tools_of(env: object) -> tuple[ToolSpec, ...]:
+def tools_of(env: Any) -> tuple[ToolSpec, ...]:
     """Read the specifications of all methods marked `@tool`, in order of definition."""
+    kind: Any = type(env)
+    return tuple(replace(spec, function=getattr(env, name)) for name, spec in _specs(kind))
+
+
+@functools.cache
+def _specs(kind: Any) -> tuple[tuple[str, ToolSpec], ...]:
     names: dict[str, None] = {}
-    for kind in reversed(type(env).__mro__):
-        names |= dict.fromkeys(n for n, f in vars(kind).items() if is_tool(f))
-    return tuple(spec_of(getattr(env, name)) for name in names)
+    for base in reversed(kind.__mro__):
+        names |= dict.fromkeys(n for n, f in vars(base).items() if is_tool(f))
+    return tuple((name, spec_of(getattr(kind, name))) for name in names)
 
 
 async def settled(value: Any) -> Any:
@@ -322,9 +333,7 @@ def read_action(text: str) -> Action:
 
 def fingerprint(env: ToolEnv, shown: Any) -> int:
     """Tell tasks apart by what is shown and by the plain data that the author keeps in `self`."""
-    facts = {
-        k: v for k, v in vars(env).items() if not k.startswith(("_play", "_np", "shared", "split", "level"))
-    }
+    facts = {k: v for k, v in vars(env).items() if k not in NOT_OF_THE_TASK and not k.startswith("_play")}
     text = repr((shown, sorted((k, _plain(v)) for k, v in facts.items())))
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"

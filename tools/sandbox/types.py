@@ -1,21 +1,12 @@
 """What goes into a sandbox and what comes out."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, Union
+from typing import Literal, Protocol, TypeAlias
 
-Data: TypeAlias = Union[
-    None,
-    bool,
-    int,
-    float,
-    str,
-    bytes,
-    list["Data"],
-    tuple["Data", ...],
-    dict["Data", "Data"],
-    set["Data"],
-    frozenset["Data"],
-]
+Scalar: TypeAlias = None | bool | int | float | str | bytes
+Data: TypeAlias = (
+    Scalar | list["Data"] | tuple["Data", ...] | dict["Data", "Data"] | set["Data"] | frozenset["Data"]
+)
 """What `emit` may send out of a sandbox: exact built-in types, rebuilt on this side."""
 
 LimitName = Literal["wall", "cpu", "memory", "output", "disk", "processes"]
@@ -50,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What one call did, as the code chose to show it: nothing here can be trusted more than the code itself."""
+    """What one call did, as its code chose to show it: nothing here deserves more trust than that code."""
 
     output: str
     """Standard output and error as text, cut at the limit with a notice."""
@@ -88,7 +79,9 @@ class Sandbox(Protocol):
     def isolation(self) -> LevelName: ...
 
     async def run(self, code: str, *, timeout: float | None = None) -> Execution:
-        """Run code in the interpreter that keeps its names between calls; a last bare expression is not echoed.
+        """Run code in an interpreter that keeps its names between calls.
+
+        A last bare expression is not echoed; calls on one sandbox wait for each other.
 
         Args:
             code: Python source. It may call `emit(value)` to send data out.

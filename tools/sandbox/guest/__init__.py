@@ -1,1 +1,4 @@
-"""What runs inside a sandbox's process: the standard library only, sent as source text, never found on its disk."""
+"""What runs in a sandbox's process: the standard library only.
+
+The host sends it as source text, so that no sandbox needs to see this package.
+"""

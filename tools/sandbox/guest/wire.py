@@ -27,6 +27,7 @@ class WireError(ValueError):
 
 
 def frame(kind: int, call: int, payload: bytes) -> bytes:
+    """A payload with its size, its kind and the number of the call that it belongs to."""
     return FRAME.pack(len(payload), kind, call) + payload
 
 
@@ -67,7 +68,7 @@ def _scalar(value: Any, kind: type) -> tuple[bytes, bytes]:
     if kind is int:
         size = value.bit_length() // 8 + 1
         if size > MAX_INT_BYTES:
-            raise WireError(f"an int of {size} bytes cannot be sent: at most {MAX_INT_BYTES}; send a digest of it")
+            raise WireError(f"an int of {size} bytes cannot be sent: at most {MAX_INT_BYTES}")
         return b"i", value.to_bytes(size, "little", signed=True)
     if kind is float:
         return b"d", _FLOAT.pack(value)
@@ -78,7 +79,7 @@ def _scalar(value: Any, kind: type) -> tuple[bytes, bytes]:
             return b"s", value.encode()
         except UnicodeEncodeError:
             raise WireError("text with lone surrogates cannot be sent") from None
-    raise WireError(f"{kind.__name__} cannot be sent: only None, bool, int, float, str, bytes and containers of them")
+    raise WireError(f"{kind.__name__} cannot be sent: only plain built-in types, and containers of them")
 
 
 def decode(data: bytes) -> Any:

@@ -1,0 +1,11 @@
+"""The environment contract as a program: `check_environment(name)` tries an environment in every way that training will.
+
+>>> from agentrl.check import check_environment  # doctest: +SKIP
+>>> check_environment("my_env.py:MyEnv").passed  # doctest: +SKIP
+True
+"""
+
+from agentrl.check.report import CheckResult, Report
+from agentrl.check.run import CHECKS, check_environment
+
+__all__ = ["CHECKS", "CheckResult", "Report", "check_environment"]

@@ -1,0 +1,255 @@
+"""What a check works with: environments under deadlines, episodes as comparable lines."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from agentrl.adapter import Adapter
+from agentrl.check.actions import Actor
+from agentrl.check.report import Faulty, Hung
+from agentrl.environment import Observation, StepResult
+from agentrl.message import Action
+from agentrl.registry import EnvSpec, Worker
+from agentrl.task import Split, Task
+
+TURNS = 12
+"""Actions per trial episode, where the environment does not end it earlier."""
+STATES_APART = ("shared", "split", "level")
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """The environment under test and how patient to be with it."""
+
+    spec: EnvSpec
+    seconds: float
+    """How long one action may take."""
+    seeds: int
+    """How many tasks the checks look at."""
+    seed: int = 0
+    """Which tasks they are."""
+    folder: str = ""
+    """Where its temporary files go."""
+    note: Callable[[str], None] = lambda text: None
+    doing: str = "making an instance"
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels that it declares."""
+        return tuple(getattr(self.spec.kind, "levels", (0,)))
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether its author wrote an expert."""
+        return callable(getattr(self.spec.kind, "expert", None))
+
+    def task(self, position: int, *, split: Split = "train", level: int | None = None) -> Task:
+        """Give a task of the environment's own source."""
+        return self.spec.tasks(split, level=self.levels[0] if level is None else level, seed=self.seed).at(position)
+
+    def tell(self, doing: str) -> None:
+        """Note what is about to happen, in case it never ends."""
+        self.doing = doing
+        self.note(doing)
+
+    async def within(self, doing: str, awaitable: Any, seconds: float | None = None) -> Any:
+        """Await something for a limited time.
+
+        Raises:
+            Hung: It took longer.
+        """
+        self.tell(doing)
+        limit = seconds or self.seconds
+        try:
+            async with asyncio.timeout(limit) as timer:
+                return await awaitable
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise Hung(f"{doing}: no answer within {limit:g} s; give what it waits for a time limit") from None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Table]:
+        """Open a worker; what was not closed is closed at the end."""
+        context = self.spec.open()
+        worker = await self.within("opening what instances share", context.__aenter__(), 6 * self.seconds)
+        table = Table(bench=self, worker=worker)
+        try:
+            yield table
+            for game in table.games:
+                await game.close()
+        finally:
+            await self.within("closing what instances share", context.__aexit__(None, None, None), 3 * self.seconds)
+
+
+@dataclass(slots=True, kw_only=True)
+class Table:
+    """One open worker and the games played on it."""
+
+    bench: Bench
+    worker: Worker
+    games: list[Game] = field(default_factory=list)
+
+    def new(self) -> Game:
+        """Make an instance."""
+        self.bench.tell("making an instance")
+        return self.seat(Adapter(self.worker.raw(), self.worker.raw))
+
+    def seat(self, env: Any) -> Game:
+        """Take an environment, such as a fork, under the deadlines of the bench."""
+        game = Game(bench=self.bench, env=env)
+        self.games.append(game)
+        return game
+
+    async def play(self, position: int, *, turns: int = TURNS, variant: int = 0) -> Game:
+        """Play one episode of a task with a new instance and close it."""
+        game = self.new()
+        await game.play(self.bench.task(position), turns=turns, variant=variant)
+        await game.close()
+        return game
+
+
+@dataclass(slots=True, kw_only=True)
+class Game:
+    """One instance and the episode that it plays."""
+
+    bench: Bench
+    env: Adapter
+    task: Task | None = None
+    first: Observation = field(default_factory=Observation)
+    turns: list[tuple[Action, StepResult]] = field(default_factory=list)
+
+    @property
+    def raw(self) -> Any:
+        """The instance as its author wrote it."""
+        return self.env._env
+
+    @property
+    def texts(self) -> list[str]:
+        """What a model would have read so far."""
+        return [self.first.text, *(r.observation.text for _, r in self.turns)]
+
+    @property
+    def done(self) -> bool:
+        """Whether the episode is over."""
+        return bool(self.turns) and self.turns[-1][1].done
+
+    @property
+    def lines(self) -> list[str]:
+        """The episode as text, one line per observation, for comparison."""
+        return [repr(self.first.parts), *(line_of(r) for _, r in self.turns)]
+
+    @property
+    def actions(self) -> list[Action]:
+        """What was done."""
+        return [a for a, _ in self.turns]
+
+    async def start(self, task: Task) -> Observation:
+        """Begin an episode."""
+        self.task, self.turns = task, []
+        where = f"starting {name_of(task)}"
+        self.first = await self.bench.within(where, self.env.start(task), 3 * self.bench.seconds)
+        return self.first
+
+    async def act(self, action: Action) -> StepResult:
+        """Take an action."""
+        assert self.task is not None
+        doing = f"{name_of(self.task)}, turn {len(self.turns) + 1}, {shown(action)}"
+        result: StepResult = await self.bench.within(doing, self.env.act(action))
+        self.turns.append((action, result))
+        return result
+
+    async def play(self, task: Task, *, turns: int = TURNS, variant: int = 0) -> Game:
+        """Play an episode with plausible random actions."""
+        await self.start(task)
+        return await self.go_on(self.actor(variant), turns)
+
+    def actor(self, variant: int = 0) -> Actor:
+        """Give a random player of this episode; equal variants act alike after equal observations."""
+        assert self.task is not None
+        return Actor(tools=self.env.tools, rng=np.random.default_rng([self.task.seed, variant]))
+
+    async def go_on(self, actor: Actor, turns: int = TURNS) -> Game:
+        """Play on for some turns or to the end."""
+        for _ in range(turns):
+            if self.done:
+                break
+            await self.act(actor.next(self.texts))
+        return self
+
+    async def repeat(self, task: Task, actions: Sequence[Action]) -> Game:
+        """Play given actions."""
+        await self.start(task)
+        for action in actions:
+            if self.done:
+                break
+            await self.act(action)
+        return self
+
+    async def close(self) -> None:
+        """Close it; once more does nothing."""
+        await self.bench.within(f"close() of {type(self.raw).__name__}", self.env.close(), self.bench.seconds + 6)
+
+
+def line_of(result: StepResult) -> str:
+    """Write what is equal in equal steps; durations are not."""
+    ending = "terminated" if result.terminated else "truncated" if result.truncated else "open"
+    parts = dict(sorted(result.reward_parts.items()))
+    return f"{result.observation.parts!r} reward {result.reward!r} {parts} {ending} correct {result.correct}"
+
+
+def name_of(task: Task) -> str:
+    """Name a task so that its author can start it.
+
+    >>> name_of(Task(id="train-0-0-0", split="train", level=0, seed=7))
+    'task (split train, level 0, seed 7)'
+    """
+    return f"task (split {task.split}, level {task.level}, seed {task.seed})"
+
+
+def shown(action: Action, limit: int = 160) -> str:
+    """Write an action shortly.
+
+    >>> shown(Action(text="84"))
+    "answer '84'"
+    """
+    calls = [f"{c.name}({', '.join(f'{k}={v!r}' for k, v in c.arguments.items())})" for c in action.calls]
+    text = "call " + " + ".join([*calls, *action.malformed]) if not action.is_answer else f"answer {action.text!r}"
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def difference(old: Sequence[str], new: Sequence[str]) -> str | None:
+    """Say where two episodes part, or None.
+
+    >>> difference(["a", "price 12 now"], ["a", "price 13 now"])
+    "turn 1: 'price 12 now' became 'price 13 now'"
+    """
+    for turn, (one, two) in enumerate(zip(old, new, strict=False)):
+        if one != two:
+            start = max(0, next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0) - 40)
+            return f"turn {turn}: {one[start : start + 100]!r} became {two[start : start + 100]!r}"
+    return None if len(old) == len(new) else f"{len(old) - 1} turns became {len(new) - 1}"
+
+
+def own_source(env: Any) -> set[str]:
+    """Give the source files of an environment's classes that are its author's own."""
+    files = set()
+    for kind in type(env).__mro__:
+        if kind.__module__.partition(".")[0] not in {"gymnasium", "builtins", "typing", "abc"} and kind.__module__ != (
+            "agentrl.toolenv"
+        ):
+            files.add(inspect.getsourcefile(kind) or "")
+    return files - {""}
+
+
+def fail_if(fault: str | None, message: str) -> None:
+    """Raise `Faulty` with what was found."""
+    if fault:
+        raise Faulty(f"{fault}; {message}")

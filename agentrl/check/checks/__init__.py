@@ -1,0 +1,1 @@
+"""The checks, one function each; every file is one theme."""

@@ -1,0 +1,143 @@
+"""Rewards are numbers in their range, and agree with `correct`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+
+from agentrl.adapter import ran
+from agentrl.check.actions import TAG
+from agentrl.check.bench import Bench, Game, Table, name_of, shown
+from agentrl.check.experts import expert_actor
+from agentrl.check.report import Faulty, NotApplicable
+from agentrl.check.state import leaves_of
+from agentrl.errors import InfrastructureError
+from agentrl.message import Action
+from agentrl.toolenv import ToolEnv
+
+RANGE = (-1.0, 1.0)
+GUESSES = 16
+
+
+async def episodes(bench: Bench, table: Table) -> AsyncIterator[Game]:
+    """Play at random, with the expert, and with answers out of the hidden state: some should be right."""
+    for position in range(min(4, bench.seeds)):
+        yield await table.play(position, variant=position)
+    if bench.has_expert:
+        actor = expert_actor(bench)
+        for position in range(min(3, bench.seeds)):
+            game = table.new()
+            await game.start(bench.task(position))
+            while not game.done and len(game.turns) < 64:
+                await game.act(await actor(game.texts))
+            yield game
+    async for game in insiders(bench, table):
+        yield game
+
+
+async def insiders(bench: Bench, table: Table) -> AsyncIterator[Game]:
+    """Answer with values out of the instance's own state."""
+    game = table.new()
+    await game.start(bench.task(0))
+    leaves = leaves_of(game.raw).values()
+    values = list(dict.fromkeys(v.strip("'\"") for v in leaves if len(v) < 40))[:GUESSES]
+    tags = TAG.findall(game.first.text)[:1]
+    for value in values:
+        one = table.new()
+        await one.repeat(bench.task(0), [Action(text=f"<{t}>{value}</{t}>") for t in tags] or [Action(text=value)])
+        yield one
+        await one.close()
+
+
+def declared_range(game: Game) -> tuple[float, float]:
+    """Give the environment's `reward_range`, or -1..1."""
+    low, high = getattr(game.raw, "reward_range", None) or RANGE
+    return float(low), float(high)
+
+
+async def reward_range(bench: Bench) -> str:
+    """Every reward is finite, in the declared range (-1..1 unless `reward_range` says otherwise), and its parts sum to it."""
+    seen: list[float] = []
+    async with bench.open() as table:
+        async for game in episodes(bench, table):
+            low, high = declared_range(game)
+            assert game.task is not None
+            for turn, (action, result) in enumerate(game.turns):
+                where = f"{name_of(game.task)}, turn {turn + 1}, {shown(action)}"
+                if not low - 1e-6 <= result.reward <= high + 1e-6:
+                    mend = "scale it to 0..1, or declare reward_range = (low, high) in the class"
+                    raise Faulty(f"{where}: reward {result.reward:g} is outside {low:g}..{high:g}; {mend}")
+                total = sum(result.reward_parts.values())
+                if result.reward_parts and not math.isclose(total, result.reward, abs_tol=1e-6):
+                    parts = dict(result.reward_parts)
+                    raise Faulty(f"{where}: reward {result.reward:g} is not the sum {total:g} of reward_parts {parts}")
+                seen.append(result.reward)
+    return f"{len(seen)} rewards lie in {min(seen):g}..{max(seen):g}"
+
+
+async def correct_against_reward(bench: Bench) -> str:
+    """`correct` is given at the end, and a correct episode earns, a wrong one does not earn all."""
+    count = {True: 0, False: 0}
+    async with bench.open() as table:
+        async for game in episodes(bench, table):
+            if not game.done:
+                continue
+            _agree(game)
+            count[bool(game.turns[-1][1].correct)] += 1
+        await _says_correct(bench, table)
+    return f"correct and reward agree in {count[True]} correct and {count[False]} wrong episodes"
+
+
+def _agree(game: Game) -> None:
+    assert game.task is not None
+    action, last = game.turns[-1]
+    total = sum(r.reward for _, r in game.turns)
+    where = f"{name_of(game.task)}, turn {len(game.turns)}, {shown(action)}"
+    if last.correct is None and last.terminated:
+        raise Faulty(f"{where}: the episode ended without `correct`; put correct=True or False into info")
+    top = max(1.0, declared_range(game)[1])
+    if last.correct and total <= 0:
+        raise Faulty(f"{where}: correct=True, but the episode's reward is {total:g}; a solved task must earn more than 0")
+    if not last.correct and last.reward >= top:
+        raise Faulty(f"{where}: correct={last.correct}, but the reward is {last.reward:g}; full reward means correct")
+    for turn, (act, result) in enumerate(game.turns[:-1]):
+        if result.correct:
+            raise Faulty(f"{name_of(game.task)}, turn {turn + 1}, {shown(act)}: correct=True, but the episode goes on")
+
+
+async def _says_correct(bench: Bench, table: Table) -> None:
+    """See that a plain environment puts `correct` into `info` itself and as a truth value."""
+    game = table.new()
+    if isinstance(game.raw, ToolEnv):
+        return
+    task = bench.task(0)
+    await ran(lambda: game.raw.reset(seed=task.seed, options={"split": task.split, "level": task.level}))
+    game.task = task
+    actor = game.actor()
+    for _ in range(64):
+        action = actor.next([""])
+        _, _, terminated, truncated, info = await ran(game.raw.step, action if game.env.tools else action.text)
+        if terminated or truncated:
+            if "correct" not in info or type(info["correct"]).__name__ not in {"bool", "bool_", "NoneType"}:
+                got = repr(info.get("correct")) if "correct" in info else f"info has {sorted(map(str, info))}"
+                raise Faulty(f"the episode ended without a truth value `correct` ({got}); put correct=True or False into info")
+            return
+
+
+async def step_after_end(bench: Bench) -> str:
+    """An action after the end is refused, or at least earns nothing."""
+    async with bench.open() as table:
+        game = await table.new().play(bench.task(0), turns=64)
+        if not game.done:
+            raise NotApplicable("no trial episode ended")
+        for variant in range(6):
+            action = game.actor(9 + variant).next(game.texts)
+            try:
+                result = await bench.within("an action after the end", game.env.act(action))
+            except InfrastructureError as refusal:
+                return f"an action after the end is refused: {refusal}"
+            if result.reward > 0 or (isinstance(game.raw, ToolEnv) and not result.done):
+                state = f"earned {result.reward:g}" if result.reward > 0 else "opened the episode again"
+                mend = "remember that it is over and raise, or give reward 0"
+                raise Faulty(f"{name_of(bench.task(0))}: after the end, {shown(action)} {state}; {mend}")
+    return "an action after the end earns nothing"

@@ -1,0 +1,155 @@
+"""Tasks differ by seed, split and level."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from agentrl.check.bench import Bench, Table, name_of
+from agentrl.check.report import Faulty, NotApplicable
+from agentrl.check.state import APART, Leaves, leaves_of
+from agentrl.task import SeededTasks, Split, Task
+
+IDENTITY_APART = APART | {"split", "level", "task_id", "seed"}
+OFFSETS = (1, 2, 3, 4, 5, 8, 10, 16, 32, 64, 100, 128, 256, 1000, 1024, 2**16, 2**20, 2**24, 2**30)
+PAIRS = 6
+MANY = 64
+SECONDS = 1.5
+"""Time for drawing tasks; environments with slow starts are looked at less closely."""
+Key = tuple[str, ...]
+
+
+class Drawer:
+    """Draws tasks and says which are equal: by their text and by the hidden state, without what is mere noise."""
+
+    def __init__(self, bench: Bench, table: Table) -> None:
+        self.bench, self.table, self.end = bench, table, time.monotonic() + SECONDS
+        self.noise: frozenset[str] = frozenset()
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for drawing is spent."""
+        return time.monotonic() > self.end
+
+    async def prepare(self) -> None:
+        """Find the attributes that differ between two starts of one task."""
+        first, second = [await self._leaves(self.bench.task(0)) for _ in range(2)]
+        self.noise = frozenset(p for p in {*first, *second} if first.get(p) != second.get(p))
+
+    async def key(self, task: Task) -> Key:
+        """Give what makes the task the task that it is."""
+        leaves = await self._leaves(task)
+        return tuple(f"{p}={v}" for p, v in sorted(leaves.items()) if p not in self.noise)
+
+    async def keys(self, tasks: Iterable[Task]) -> dict[Key, Task]:
+        """Draw several tasks, as far as time allows."""
+        found: dict[Key, Task] = {}
+        for number, task in enumerate(tasks):
+            if number >= 8 and self.late:
+                break
+            found.setdefault(await self.key(task), task)
+        return found
+
+    async def _leaves(self, task: Task) -> Leaves:
+        game = self.table.new()
+        await game.start(task)
+        leaves = leaves_of(game.raw, apart=IDENTITY_APART) | {"text": game.first.text}
+        await game.close()
+        self.table.games.remove(game)
+        return leaves
+
+
+async def seed_variety(bench: Bench) -> str:
+    """Different seeds give different tasks, and no regular distance between seeds gives the same one."""
+    async with bench.open() as table:
+        drawer = Drawer(bench, table)
+        await drawer.prepare()
+        drawn = [await drawer.key(bench.task(i)) for i in range(MANY) if i < 8 or not drawer.late]
+        distinct = len(set(drawn))
+        if distinct < 4:
+            raise Faulty(f"{len(drawn)} seeds gave {distinct} different tasks; draw the task from the rng or seed given")
+        source = bench.spec.tasks("train", level=bench.levels[0])
+        if isinstance(source, SeededTasks) and distinct > len(drawn) // 3:
+            await _no_pattern(drawer, bench.levels[0])
+    return f"{distinct} different tasks in {len(drawn)} seeds"
+
+
+async def _no_pattern(drawer: Drawer, level: int) -> None:
+    for offset in OFFSETS:
+        equal, seen = 0, 0
+        for base in range(PAIRS):
+            if drawer.late:
+                return
+            start = 40 + 997 * base
+            one, two = [Task(id=f"{s}", split="train", level=level, seed=s) for s in (start, start + offset)]
+            equal += await drawer.key(one) == await drawer.key(two)
+            seen += 1
+            if not equal and base >= 2:
+                break
+        if equal == PAIRS or (equal >= PAIRS - 2 and offset < 10):
+            raise Faulty(
+                f"seeds s and s + {offset} gave the same task in {equal} of {seen} pairs (such as {start} and "
+                f"{start + offset}); use the whole seed: np.random.default_rng(seed)"
+            )
+
+
+async def splits_disjoint(bench: Bench) -> str:
+    """No task of one split appears in another."""
+    splits = bench.spec.splits
+    if len(splits) < 2 or not hasattr(bench.spec.kind, "splits"):
+        raise NotApplicable("it declares no splits; tasks differ by their seeds only")
+    async with bench.open() as table:
+        drawer = Drawer(bench, table)
+        await drawer.prepare()
+        drawer.end += SECONDS
+        drawn = {s: await drawer.keys(bench.task(i, split=s) for i in range(MANY)) for s in splits}
+        small = len(drawn["train"]) < MANY // 3 if "train" in drawn else False
+        shared = [(a, b, drawn[a].keys() & drawn[b].keys()) for a in splits for b in splits if a < b]
+        ignored = [s for s in splits if s != "train" and await _same_for_seeds(drawer, s)]
+    if small:
+        raise NotApplicable(f"the task space is too small to be split ({len(drawn['train'])} different tasks)")
+    for one, two, keys in shared:
+        if keys:
+            key = min(keys)
+            pair = f"{name_of(drawn[one][key])} is the same as {name_of(drawn[two][key])}"
+            raise Faulty(f"{pair}; keep the tasks of {one!r} and {two!r} apart: {_remedy(one, two)}")
+    if ignored:
+        raise Faulty(f"split {ignored[0]!r} draws exactly the tasks of 'train' for equal seeds; {_remedy(ignored[0], '')}")
+    return ", ".join(f"{len(k)} of {s!r}" for s, k in drawn.items()) + " are all different"
+
+
+async def _same_for_seeds(drawer: Drawer, split: Split) -> bool:
+    """Whether a split makes of the same seeds the same tasks as train does."""
+    for seed in (11, 222, 3333, 44444):
+        pair = [
+            await drawer.key(Task(id="x", split=s, level=drawer.bench.levels[0], seed=seed))
+            for s in ("train", split)
+        ]
+        if pair[0] != pair[1]:
+            return False
+    return isinstance(drawer.bench.spec.tasks("train", level=drawer.bench.levels[0]), SeededTasks)
+
+
+def _remedy(*splits: str) -> str:
+    if "ood" in splits:
+        return "read self.split in task() and draw other families (templates, names, sizes) for 'ood'"
+    return "decide by a hash of the task itself, or let ToolEnv do it"
+
+
+async def levels_differ(bench: Bench) -> str:
+    """Every declared level starts, and makes other tasks than the level below."""
+    if len(bench.levels) < 2:
+        raise NotApplicable("it has one level")
+    async with bench.open() as table:
+        drawer = Drawer(bench, table)
+        drawer.end += SECONDS
+        await drawer.prepare()
+        keys = {n: [await drawer.key(_at(n, seed)) for seed in (1, 2, 3, 4)] for n in bench.levels}
+        for one, two in zip(bench.levels, bench.levels[1:], strict=False):
+            if keys[one] == keys[two]:
+                raise Faulty(f"level {two} gives the same tasks as level {one}; read self.level (options['level']) in task()")
+    return f"levels {', '.join(map(str, bench.levels))} give different tasks"
+
+
+def _at(level: int, seed: int) -> Task:
+    return Task(id="x", split="train", level=level, seed=seed)

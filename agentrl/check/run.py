@@ -1,0 +1,193 @@
+"""Checks an environment: each check in a process of its own, under a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentrl.check.lab import Lab
+from agentrl.check.report import CheckResult, Report
+from agentrl.errors import ConfigError, unknown
+from agentrl.registry import EnvSpec, resolve_env
+
+CHECKS = (
+    "loads",
+    "responds",
+    "return-types",
+    "tool-schemas",
+    "gymnasium",
+    "determinism",
+    "determinism-across-processes",
+    "episode-isolation",
+    "instance-isolation",
+    "seed-variety",
+    "splits-disjoint",
+    "levels",
+    "fork-equality",
+    "fork-independence",
+    "reward-range",
+    "correct-against-reward",
+    "ends",
+    "step-after-end",
+    "garbage-actions",
+    "valid-random-actions",
+    "event-loop",
+    "observation-text",
+    "control-tokens",
+    "host-details",
+    "prefix-preservation",
+    "answer-in-prompt",
+    "expert-solves",
+    "closes",
+    "close-under-hang",
+    "cancellation",
+    "leaks",
+    "side-effects",
+)
+"""The names of all checks, in the order of the report."""
+CAUSES = {
+    "hash": "the order of a set or hash() decides: sort it",
+    "clock": "the clock or calendar decides: draw it from the rng",
+    "files": "the order of a folder's files decides: sort os.listdir",
+}
+PATIENCE = 2
+"""After so many checks that hung, the rest is not tried."""
+ALWAYS = frozenset({"close-under-hang", "closes"})
+Watch = Callable[[CheckResult], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to ask the workers."""
+
+    name: str
+    settings: dict[str, Any]
+    seconds: float
+    seeds: int
+    seed: int
+
+    def request(self, check: str) -> dict[str, Any]:
+        """Give the request for one check; the deadline ends what the check's own time limits cannot."""
+        data = {"name": self.name, "settings": self.settings, "check": check}
+        limits = {"seconds": self.seconds, "seeds": self.seeds, "seed": self.seed}
+        return data | limits | {"deadline": 10 + 4 * self.seconds}
+
+
+def check_environment(
+    spec: EnvSpec | type | str,
+    *,
+    seeds: int = 8,
+    seconds: float = 10.0,
+    seed: int = 0,
+    only: Collection[str] | None = None,
+    lab: Lab | None = None,
+    watch: Watch = lambda result: None,
+) -> Report:
+    """Try an environment in every way that training will, and report what to mend.
+
+    Args:
+        spec: What `resolve_env` gave, a name that it understands, or a class that can be imported.
+        seeds: How many tasks most checks look at.
+        seconds: How long one action may take before it counts as hung.
+        seed: Which tasks they are.
+        only: Names of checks; None for all.
+        lab: Worker processes to use again; None for fresh ones.
+        watch: Is told of each result as it comes.
+
+    Raises:
+        ConfigError: The environment cannot be found, or there is no check of a name in `only`.
+    """
+    chosen = list(CHECKS) if only is None else [_known(name) for name in only]
+    target = _target(spec)
+    try:
+        settings = json.loads(json.dumps(dict(target.settings)))
+    except TypeError as error:
+        raise ConfigError(f"{target.name}: settings must be plain data to be checked: {error}") from error
+    plan = Plan(name=target.name, settings=settings, seconds=seconds, seeds=seeds, seed=seed)
+    with contextlib.nullcontext(lab) if lab is not None else Lab() as workers:
+        results = []
+        for result in _results(workers, plan, chosen):
+            watch(result)
+            results.append(result)
+    return Report(env=target.name, checks=tuple(results))
+
+
+def _known(name: str) -> str:
+    if name not in CHECKS:
+        raise ConfigError(unknown("check", name, CHECKS))
+    return name
+
+
+def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckResult]:
+    hung: list[str] = []
+    for name in (c for c in CHECKS if c in chosen):
+        if len(hung) >= PATIENCE and name not in ALWAYS:
+            yield CheckResult(name=name, passed=False, detail=f"not run: mend {hung[0]!r} first, which hung")
+            continue
+        answer = _across_processes(lab, plan) if name == "determinism-across-processes" else lab.ask("", plan.request(name))
+        if answer.get("config"):
+            yield CheckResult(name=name, passed=False, detail=answer["detail"])
+            return
+        if answer.get("hung"):
+            hung.append(name)
+        yield CheckResult(name=name, passed=answer["passed"], detail=answer["detail"])
+
+
+def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:
+    """Compare episodes of two processes that differ in what must not matter."""
+    here = lab.ask("", plan.request("trace"))
+    there = lab.ask("hash,clock,files", plan.request("trace"))
+    for answer in (here, there):
+        if "data" not in answer:
+            return answer
+    found = _parting(here["data"], there["data"])
+    if found is None:
+        count = sum(len(e["lines"]) for e in here["data"])
+        return {"passed": True, "detail": f"{count} observations are equal under another hash seed, clock and file order"}
+    causes = [c for c in CAUSES if _parting(here["data"], lab.ask(c, plan.request("trace")).get("data", []))]
+    again = _parting(here["data"], lab.ask("", plan.request("trace")).get("data", []))
+    if again or not causes:
+        why = "object addresses, the process, or unseeded generators decide: draw every choice from the rng"
+    else:
+        why = "; ".join(CAUSES[c] for c in causes)
+    return {"passed": False, "detail": f"{found} in another process; {why}"}
+
+
+def _parting(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> str | None:
+    from agentrl.check.bench import difference
+
+    for first, second in zip(one, two, strict=False):
+        found = difference(first["lines"], second["lines"])
+        if found:
+            return f"{first['task']}, {found}"
+    return None
+
+
+def _target(spec: EnvSpec | type | str) -> EnvSpec:
+    """Find a name under which another process can import the environment."""
+    if isinstance(spec, str):
+        return resolve_env(spec)
+    if isinstance(spec, type):
+        return EnvSpec(name=_importable(spec), kind=spec)
+    return spec
+
+
+def _importable(kind: type) -> str:
+    if "." in kind.__qualname__:
+        raise ConfigError(f"{kind.__qualname__} is defined inside another object: move it to the top of a file to check it")
+    module = sys.modules.get(kind.__module__)
+    with contextlib.suppress(ImportError, ValueError):
+        found = importlib.util.find_spec(kind.__module__) if kind.__module__ != "__main__" else None
+        if found is not None and module is not None and found.origin == getattr(module, "__file__", None):
+            return f"{kind.__module__}:{kind.__qualname__}"
+    source = inspect.getsourcefile(kind)
+    if source is None:
+        raise ConfigError(f"{kind.__qualname__} has no source file: write it into one to check it")
+    return f"{Path(source).resolve()}:{kind.__qualname__}"

@@ -1,0 +1,76 @@
+"""`agentrl bench`: measure a policy on held-out tasks."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from agentrl.cli.command import Command, add_environment, add_task_choice, at_least
+from agentrl.cli.output import Output
+from agentrl.cli.settings import add_settings, environment_of
+from agentrl.progress import share
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_environment(parser)
+    parser.add_argument(
+        "--policy", action="append", help="random, valid-random, expert, or a model folder; may be repeated"
+    )
+    parser.add_argument("--tasks", type=at_least(1), default=100, help="how many tasks (default: 100)")
+    add_task_choice(parser)
+    add_settings(parser, "the environment, such as env.high=50; may be repeated")
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    """Measure and print one row per policy."""
+    from agentrl.evaluation import bench
+
+    progress = out.progress()
+    try:
+        result = bench(
+            environment_of(options),
+            policies=options.policy or ["random", "valid-random", "expert"],
+            tasks=options.tasks,
+            level=options.level,
+            split=options.split,
+            seed=options.seed,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    out.table([HEADER, *map(row, result["results"])])
+    out.result(result)
+    return 0
+
+
+HEADER = ("policy", "success", "95 %", "turns", "calls", "failures", "env")
+
+
+def row(data: dict[str, Any]) -> tuple[str, ...]:
+    """Write one result for a person."""
+    low, high = data["interval"]
+    failures = ", ".join(f"{n} {kind}" for kind, n in data["failures"].items()) or "0"
+    where = f"{data['env']}, level {data['level']}, {data['split']}, {data['episodes']} tasks"
+    spread = f"{share(low)}–{share(high)}"
+    return (
+        data["policy"],
+        share(data["success"]),
+        spread,
+        f"{data['turns']:.1f}",
+        str(data["calls"]),
+        failures,
+        where,
+    )
+
+
+COMMAND = Command(
+    section="Train and measure",
+    summary="measure a policy on held-out tasks",
+    examples=(
+        "agentrl bench code --policy expert --tasks 100",
+        "agentrl bench code --policy runs/demo-0/model --level 0 --split ood --json",
+    ),
+    configure=configure,
+    run=run,
+)

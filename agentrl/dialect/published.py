@@ -1,0 +1,258 @@
+"""Published checkpoints through the `renderers` library, which knows their templates.
+
+The library encodes the words of a message together with its template, so that `<|im_end|>` in a tool's
+output would end a turn. Here it only ever sees placeholders; the stretch of text around each one is then
+written again with the real words in it, as plain text. What cannot be made safe so (control tokens in the
+schema of a tool or in the name of an argument) is refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agentrl.dialect.protocol import Encoded, RewritesEarlierTurns
+from agentrl.dialect.writing import dump_json, load_json, shorten
+from agentrl.episode import Ids, as_ids
+from agentrl.errors import ConfigError, unknown
+from agentrl.message import Action, Call, Image, Part, ToolResult
+from agentrl.plaintext import PlainText, as_unicode, plain_text_of
+from agentrl.toolkit import ToolSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PLACEHOLDER = re.compile(r'("?)zqx(\d+)xqz("?)')
+Message = dict[str, Any]
+TASK: Message = {"role": "user", "content": "x"}
+"""Stands for the earlier conversation where only what follows it matters."""
+
+
+class RenderersDialect:
+    """Writes and reads what a renderer of that library writes and reads.
+
+    Args:
+        tokenizer: Of the published model.
+        config: Name of a renderer such as 'qwen3', or one of the library's typed configurations; None: by the
+            tokenizer's `name_or_path`.
+    """
+
+    name = "published"
+    stop_strings: tuple[str, ...] = ()
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, config: Any = None) -> None:
+        self._renderer = _renderer(tokenizer, config)
+        self._plain = plain_text_of(tokenizer)
+        self.stop_ids = frozenset(map(int, self._renderer.get_stop_token_ids()))
+
+    def prompt(self, system: str, tools: Sequence[ToolSpec], task: Sequence[Part]) -> Encoded:
+        """Write everything before the agent's first token."""
+        words = _Words(self._plain)
+        messages: list[Message] = [{"role": "system", "content": words.hide(system)}] if system else []
+        messages.append({"role": "user", "content": words.hide("\n".join(map(_text, task)))})
+        ids = self._renderer.render_ids(messages, tools=self._schemas(tools), add_generation_prompt=True)
+        return Encoded(ids=as_ids(words.put_back(ids)))
+
+    def observation(self, parts: Sequence[Part], *, closed: bool) -> Encoded:
+        """Write what follows an action.
+
+        The library decides by the turn before; here a usual one stands for it. `bridge` takes the real one.
+
+        Raises:
+            RewritesEarlierTurns: The template changes earlier turns at this point.
+        """
+        prompt = self._renderer.render_ids([TASK], add_generation_prompt=True)
+        calls = [_call_message(p.call_id, p.name, {}) for p in parts if isinstance(p, ToolResult)]
+        turn: Message = {"role": "assistant", "content": "" if calls else "x", "tool_calls": calls}
+        completion = self._sampled([TASK, turn])
+        if not closed:
+            completion = completion[:-1]
+        return self.bridge(prompt, completion, parts)
+
+    def bridge(self, prompt: Sequence[int], completion: Sequence[int], parts: Sequence[Part]) -> Encoded:
+        """Write what follows this prompt and this completion, whose ids stay as they are.
+
+        Raises:
+            RewritesEarlierTurns: The template changes earlier turns at this point.
+        """
+        words = _Words(self._plain)
+        before = [*map(int, prompt), *map(int, completion)]
+        messages = [_message(part, words) for part in parts]
+        rendered = self._renderer.bridge_to_next_turn(before[: len(prompt)], before[len(prompt) :], messages)
+        ids = None if rendered is None else list(rendered.token_ids)
+        if ids is None or ids[: len(before)] != before:
+            kind = type(self._renderer).__name__
+            raise RewritesEarlierTurns(
+                f"{kind}: the template changes earlier turns when {_roles(messages)} follows: open a new "
+                "context, or set thinking_retention='all' in the renderer's configuration"
+            )
+        return Encoded(ids=as_ids(words.put_back(ids[len(before) :])))
+
+    def render(self, action: Action, tools: Sequence[ToolSpec]) -> Ids:
+        """Write the ids that an agent would have sampled for an action."""
+        words = _Words(self._plain)
+        calls = [_call_message(c.id, c.name, words.hide_strings(c.arguments)) for c in action.calls]
+        self._refuse_controls("a call", dump_json([(c.name, list(c.arguments)) for c in action.calls]))
+        content = words.hide(action.text) if action.text else ""
+        turn: Message = {"role": "assistant", "content": content, "tool_calls": calls}
+        return as_ids(words.put_back(self._sampled([TASK, turn], self._schemas(tools))))
+
+    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+        """Read a completion; the model's reasoning is left out of the text."""
+        known = [i for i in map(int, ids) if self._plain.knows(i)]
+        try:
+            parsed = self._renderer.parse_response(known, tools=[t.schema() for t in tools])
+        except Exception as error:  # whatever a foreign parser makes of random ids is the model's doing
+            return Action(text=self.decode(ids), malformed=(f"the completion cannot be read: {error}",))
+        items = [_read(call, n) for n, call in enumerate(parsed.tool_calls)]
+        return Action(
+            text=as_unicode(parsed.content or ""),
+            calls=tuple(i for i in items if isinstance(i, Call)),
+            malformed=tuple(i for i in items if isinstance(i, str)),
+        )
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Show ids to a person."""
+        return self._plain.decode(ids)
+
+    def _sampled(self, messages: list[Message], tools: list[Any] | None = None) -> list[int]:
+        """Give the tokens of the last turn that a model would have sampled."""
+        rendered = self._renderer.render(messages, tools=tools)
+        ids = list(rendered.token_ids)
+        if rendered.sampled_mask:
+            ids = [i for i, sampled in zip(ids, rendered.sampled_mask, strict=True) if sampled]
+        else:
+            prompt = self._renderer.render_ids(messages[:-1], tools=tools, add_generation_prompt=True)
+            if ids[: len(prompt)] != prompt:
+                kind = type(self._renderer).__name__
+                raise RewritesEarlierTurns(f"{kind}: a finished turn does not begin with its own prompt")
+            ids = ids[len(prompt) :]
+        last = max((n for n, i in enumerate(ids) if i in self.stop_ids), default=len(ids) - 1)
+        return ids[: last + 1]
+
+    def _schemas(self, tools: Sequence[ToolSpec]) -> list[Any] | None:
+        for tool in tools:
+            self._refuse_controls(f"the tool {tool.name!r}", dump_json(tool.schema()))
+        return [t.schema() for t in tools] or None
+
+    def _refuse_controls(self, what: str, text: str) -> None:
+        found = next((t for t in self._plain.added.values() if len(t.strip()) > 2 and t in text), None)
+        if found:
+            raise ConfigError(f"{what} holds the control token {found!r}: reword it")
+
+
+class _Words:
+    """Hides words behind placeholders and puts them back as plain text."""
+
+    def __init__(self, plain: PlainText) -> None:
+        self._plain = plain
+        self._hidden: list[str] = []
+
+    def hide(self, text: str) -> str:
+        self._hidden.append(text)
+        return f"zqx{len(self._hidden) - 1}xqz"
+
+    def hide_strings(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, Mapping):
+            return {k: self.hide_strings(v) for k, v in value.items()}
+        return [self.hide_strings(v) for v in value] if isinstance(value, list | tuple) else value
+
+    def put_back(self, ids: Sequence[int]) -> list[int]:
+        """Write each stretch between control tokens again that holds a placeholder.
+
+        Raises:
+            ConfigError: The template left words out or wrote them twice.
+        """
+        out: list[int] = []
+        run: list[int] = []
+        seen: list[int] = []
+        for i in [*map(int, ids), None]:
+            if i is not None and i not in self._plain.added:
+                run.append(i)
+                continue
+            out += self._again(run, seen)
+            out += [] if i is None else [i]
+            run = []
+        if sorted(seen) != list(range(len(self._hidden))):
+            raise ConfigError("the template leaves out, repeats or changes the words of a message")
+        return out
+
+    def _again(self, run: list[int], seen: list[int]) -> list[int]:
+        def word(match: re.Match[str]) -> str:
+            seen.append(int(match[2]))
+            text = self._hidden[int(match[2])]
+            quoted = match[1] and match[3]
+            return dump_json(text) if quoted else match[1] + text + match[3]
+
+        text = self._plain.decode(run)
+        replaced = PLACEHOLDER.sub(word, text)
+        return run if replaced == text else self._plain.encode(replaced)
+
+
+def _renderer(tokenizer: PreTrainedTokenizerFast, config: Any) -> Any:
+    try:
+        library = importlib.import_module("renderers")
+        by_model: Mapping[str, str] = importlib.import_module("renderers.base").MODEL_RENDERER_MAP
+        config_from_name = importlib.import_module("renderers.configs").config_from_name
+    except ImportError:
+        raise ConfigError(
+            "published templates need the renderers library: pip install 'agentrl[renderers]'"
+        ) from None
+    known = set(by_model.values())
+    if config is None:
+        config = by_model.get(tokenizer.name_or_path)
+        if config is None:
+            raise ConfigError(
+                f"no renderer is registered for the model {tokenizer.name_or_path!r}: name one, such as "
+                f"'published:qwen3'; known: {', '.join(sorted(known))}"
+            )
+    if isinstance(config, str):
+        if config not in known:
+            raise ConfigError(unknown("renderer", config, known))
+        config = config_from_name(config)
+    try:
+        return library.create_renderer(tokenizer, config)
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"{tokenizer.name_or_path!r} does not fit the renderer: {error}") from error
+
+
+def _text(part: Part) -> str:
+    if isinstance(part, Image):
+        raise ConfigError(
+            f"the dialect 'published' writes no pictures (got {part.media!r}): describe it in words, or take "
+            "the dialect 'hermes' with a Qwen-VL model"
+        )
+    return part.text
+
+
+def _message(part: Part, words: _Words) -> Message:
+    content = words.hide(_text(part))
+    if isinstance(part, ToolResult):
+        return {"role": "tool", "content": content, "tool_call_id": part.call_id, "name": part.name}
+    return {"role": "user", "content": content}
+
+
+def _call_message(id: str, name: str, arguments: Any) -> Message:
+    return {"type": "function", "id": id, "function": {"name": name, "arguments": arguments}}
+
+
+def _roles(messages: Sequence[Message]) -> str:
+    return " and ".join(sorted({f"a {m['role']} message" for m in messages})) or "nothing"
+
+
+def _read(call: Any, number: int) -> Call | str:
+    arguments = call.arguments
+    try:
+        if isinstance(arguments, str):
+            arguments = load_json(arguments)
+        arguments = json.loads(as_unicode(dump_json(arguments)))
+    except (ValueError, RecursionError, TypeError) as error:
+        return f"the arguments of the call {shorten(call.raw)} cannot be read: {error}"
+    if call.status != "ok" or not call.name or not isinstance(arguments, dict):
+        return f"the call {shorten(call.raw)} is no call: {call.status.replace('_', ' ')}"
+    return Call(id=str(number), name=call.name, arguments=arguments)

@@ -1,0 +1,158 @@
+"""Giving rows to requests: reuse of what a row holds, copies of shared prefixes, growth and eviction."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import torch
+
+from agentrl.engine.kv import KVPool, Shape
+from agentrl.engine.requests import Request
+from agentrl.engine.rows import FREE, IDLE, Match, Rows
+from agentrl.errors import ConfigError
+
+WORTH_SHARING = 8
+"""A shared prefix of fewer tokens is computed again rather than copied or waited for."""
+
+
+def rounded_up(value: int, multiple: int = 8) -> int:
+    """Round up to a multiple.
+
+    >>> rounded_up(9), rounded_up(16)
+    (16, 16)
+    """
+    return -(-value // multiple) * multiple
+
+
+class Admission:
+    """The queue of requests and the rows that they get, first come first served.
+
+    A row is reserved for the longest that a request may become, so that nothing that runs is ever pushed out.
+    """
+
+    def __init__(self, shape: Shape, *, capacity_rows: int, max_context: int, kv_bytes: int) -> None:
+        self.capacity_rows, self.max_context, self.kv_bytes = capacity_rows, max_context, kv_bytes
+        positions = min(64, rounded_up(max_context))
+        rows = max(1, min(capacity_rows, 16, kv_bytes // (positions * shape.bytes_per_position)))
+        self.pool = KVPool(shape, rows=rows, positions=positions)
+        self.rows = Rows(rows, positions)
+        self.waiting: deque[Request] = deque()
+        self.prefilled_tokens = 0
+        self.reused_tokens = 0
+        self._copies: list[tuple[int, int, int]] = []
+        self._seen: dict[bytes, Match] = {}
+
+    def refuse(self, request: Request) -> None:
+        """Raise where a request could never be served."""
+        need = rounded_up(request.limit) * self.pool.shape.bytes_per_position
+        if need > self.kv_bytes:
+            raise ConfigError(
+                f"a context of {request.limit} tokens needs {need} bytes of keys and values,"
+                f" kv_bytes={self.kv_bytes}: lower max_tokens or raise kv_bytes"
+            )
+
+    def admit(self, now: int) -> None:
+        """Give rows to waiting requests until there is no room."""
+        later: deque[Request] = deque()
+        self._seen.clear()
+        while self.waiting:
+            request = self.waiting.popleft()
+            match = self._match(request)
+            if match.coming - match.ready >= WORTH_SHARING:
+                later.append(request)  # what it shares is computed in this very step
+            elif not self._place(request, match, now):
+                later.append(request)
+                break
+        self.waiting.extendleft(reversed(later))
+        self._copy()
+
+    def _match(self, request: Request) -> Match:
+        """Search once a round for each prompt: the attempts of a group come together."""
+        key = request.ids.tobytes()
+        match = self._seen.get(key)
+        if match is None:
+            match = self._seen[key] = self.rows.match(request.ids)
+        return match
+
+    def _place(self, request: Request, match: Match, now: int) -> bool:
+        if request.limit > self.pool.positions:
+            if not self._lengthen(request.limit):
+                return False
+            match = self.rows.match(request.ids)
+        ready = match.ready
+        whole = ready > 0 and ready == self.rows.filled[match.row]
+        if whole and self.rows.state[match.row] == IDLE:
+            self.rows.open(match.row, request, ready)
+        else:
+            row = self._new_row(now)
+            if row is None:
+                return False
+            if row != match.row and ready < WORTH_SHARING:
+                ready = 0
+            self.rows.open(row, request, ready if row == match.row else 0)
+            if ready and row != match.row:
+                self._copies.append((match.row, row, ready))
+        last = len(request.ids) - 1
+        assert request.row is not None
+        self._seen[request.ids.tobytes()] = Match(match.row if ready else request.row, ready, last)
+        self.reused_tokens += ready
+        self.prefilled_tokens += len(request.ids) - ready
+        return True
+
+    def _new_row(self, now: int) -> int | None:
+        free = np.flatnonzero(self.rows.state == FREE)
+        if not len(free) and self.pool.rows < self._allowed(self.pool.positions):
+            rows = min(2 * self.pool.rows, self._allowed(self.pool.positions))
+            self._resize(rows, self.pool.positions)
+            free = np.flatnonzero(self.rows.state == FREE)
+        if len(free):
+            return int(free[0])
+        row = self.rows.oldest_idle()
+        if row is not None:
+            self._seen.clear()  # a match with what is evicted now would be wrong
+            if any(row == source for source, _, _ in self._copies):
+                self._copy()
+        return row
+
+    def _copy(self) -> None:
+        if not self._copies:
+            return
+        sources, targets, lengths = np.array(self._copies).T
+        device = self.pool.shape.device
+        self.pool.copy(
+            torch.from_numpy(sources).to(device), torch.from_numpy(targets).to(device), int(lengths.max())
+        )
+        self.rows.filled[targets] = lengths
+        self._copies = []
+
+    def _allowed(self, positions: int) -> int:
+        return min(self.capacity_rows, self.kv_bytes // (positions * self.pool.shape.bytes_per_position))
+
+    def _lengthen(self, need: int) -> bool:
+        longest = rounded_up(self.max_context)
+        positions = min(1 << (need - 1).bit_length(), longest)
+        if not self._allowed(positions):
+            positions = rounded_up(need)
+        allowed = self._allowed(positions)
+        if len(self.rows.live) >= allowed:
+            return False
+        self._resize(min(self.pool.rows, allowed), positions)
+        return True
+
+    def _resize(self, rows: int, positions: int) -> None:
+        self._copy()
+        self._seen.clear()
+        keep = np.arange(self.pool.rows)
+        if rows < self.pool.rows:  # the live rows and the latest idle ones stay
+            rank = np.choose(self.rows.state, [-np.inf, self.rows.last_used, np.inf])
+            keep = np.sort(np.argsort(-rank, kind="stable")[:rows])
+        self.pool.resize(torch.from_numpy(keep).to(self.pool.shape.device), rows=rows, positions=positions)
+        self.rows = self.rows.moved(keep, rows=rows, positions=positions)
+
+    def forget(self) -> None:
+        """Drop all keys and values; what is live will be computed again from its ids."""
+        self.prefilled_tokens += int(self.rows.filled[self.rows.live].sum())
+        self.pool.clear()
+        self.rows.filled[:] = 0
+        self.rows.state[self.rows.state == IDLE] = FREE

@@ -1,0 +1,251 @@
+"""Shows how long work goes: one line per phase, live in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from agentrl.curve import sparkline
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+Metrics = Mapping[str, float]
+PLAIN_SECONDS = 5.0
+"""Without a terminal, a phase says where it stands this often."""
+
+
+class Progress(Protocol):
+    """Is told what happens; phases come one after another."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a phase of `total` steps; it ends the one before."""
+        ...
+
+    def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None:
+        """Go on by `steps`; `metrics` replaces what is shown beside the bar."""
+        ...
+
+    def remark(self, text: str) -> None:
+        """Show words behind the current phase from now on, such as what came out of it."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Print a line of its own."""
+        ...
+
+    def close(self) -> None:
+        """End the last phase; may be called twice."""
+        ...
+
+
+def share(value: float) -> str:
+    """Write a share in 0..1 in two places.
+
+    >>> share(0.934), share(1.0), share(float("nan"))
+    ('.93', '1.00', '–')
+    """
+    return "–" if value != value else f"{value:.2f}".removeprefix("0")
+
+
+def thousands(value: float) -> str:
+    """Write a rate in few letters.
+
+    >>> thousands(21_400), thousands(830.0)
+    ('21k', '830')
+    """
+    return (
+        f"{value / 1000:.0f}k"
+        if value >= 9_500
+        else f"{value / 1000:.1f}k"
+        if value >= 950
+        else f"{value:.0f}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person says it.
+
+    >>> duration(8.2), duration(75), duration(7300)
+    ('8 s', '1 min 15 s', '2 h 01 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def wording(name: str, value: float) -> str:
+    """Write one metric; the names that the framework uses have short forms.
+
+    >>> wording("success", 0.93), wording("tokens_per_second", 21_400), wording("learning_rate", 0.001)
+    ('success .93', '21k tok/s', 'learning rate 0.001')
+    """
+    if name in {"success", "reward"}:
+        return f"{name} {share(value)}" if 0 <= value <= 1 else f"{name} {value:.2f}"
+    if name == "tokens_per_second":
+        return f"{thousands(value)} tok/s"
+    if name.endswith("_share"):
+        return f"{name.removesuffix('_share').replace('_', ' ')} {value:.0%}".replace("%", " %")
+    return f"{name.replace('_', ' ')} {value:.4g}"
+
+
+class Phase:
+    """One phase so far: what is done, how long it took, what to say of it."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total, self.done = name, total, 0
+        self.started = time.monotonic()
+        self.curve: list[float] = []
+        self.metrics: dict[str, float] = {}
+        self.words = ""
+
+    def advance(self, metrics: Metrics | None, steps: int) -> None:
+        """Take note of some steps."""
+        self.done += steps
+        if metrics:
+            self.metrics = dict(metrics)
+            if (value := metrics.get("success")) is not None and value == value:
+                self.curve.append(value)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return time.monotonic() - self.started
+
+    def text(self) -> str:
+        """Give what stands behind the bar."""
+        cells = []
+        for name, value in self.metrics.items():
+            cells.append(wording(name, value))
+            if name == "success" and len(self.curve) > 1:
+                cells.append(sparkline(self.curve, 8))
+        if self.words:
+            cells.append(self.words)
+        return "  ".join(cells)
+
+    def time(self) -> str:
+        """Give the time left, or the time it took once it is done."""
+        if self.done >= self.total or not self.done:
+            return duration(self.seconds)
+        return f"{duration(self.seconds / self.done * (self.total - self.done))} left"
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    def phase(self, name: str, total: int) -> None: ...
+
+    def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None: ...
+
+    def remark(self, text: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class PlainProgress:
+    """Writes plain lines: where a phase stands every few seconds, and how it ended."""
+
+    def __init__(self, stream: TextIO | None = None, *, seconds: float = PLAIN_SECONDS) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._seconds = seconds
+        self._phase: Phase | None = None
+        self._shown = 0.0
+
+    def phase(self, name: str, total: int) -> None:
+        self.close()
+        self._phase, self._shown = Phase(name, total), time.monotonic()
+
+    def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None:
+        assert self._phase is not None, "advance before phase"
+        self._phase.advance(metrics, steps)
+        if time.monotonic() - self._shown >= self._seconds and self._phase.done < self._phase.total:
+            self._show()
+
+    def remark(self, text: str) -> None:
+        if self._phase is not None:
+            self._phase.words = text
+
+    def note(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        if self._phase is not None:
+            if self._phase.done:
+                self._show()
+            self._phase = None
+
+    def _show(self) -> None:
+        phase = self._phase
+        assert phase is not None
+        self._shown = time.monotonic()
+        count = f"{phase.done}/{phase.total}"
+        self.note(f"  {phase.name:<12} {count:>9}  {phase.time():>10}  {phase.text()}".rstrip())
+
+
+class RichProgress:
+    """Draws one live line per phase in a terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("  {task.description:<12}", markup=False),
+            BarColumn(bar_width=16),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
+            TextColumn("{task.fields[time]:>8}", markup=False),
+            TextColumn("{task.fields[text]}", markup=False),
+        )
+        self._console = Console(file=stream, highlight=False)
+        self._bars = Bars(*columns, console=self._console, refresh_per_second=8)
+        self._phase: Phase | None = None
+        self._task: TaskID | None = None
+
+    def phase(self, name: str, total: int) -> None:
+        self._finish()
+        if not self._bars.live.is_started:
+            self._bars.start()
+        self._phase = Phase(name, total)
+        self._task = self._bars.add_task(name, total=total, time="", text="")
+
+    def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None:
+        assert self._phase is not None, "advance before phase"
+        self._phase.advance(metrics, steps)
+        self._draw()
+
+    def remark(self, text: str) -> None:
+        if self._phase is not None:
+            self._phase.words = text
+            self._draw()
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._finish()
+        self._bars.stop()
+
+    def _finish(self) -> None:
+        if self._phase is not None:
+            self._draw()
+            assert self._task is not None
+            self._bars.update(self._task, time=duration(self._phase.seconds))
+            self._phase = None
+
+    def _draw(self) -> None:
+        phase = self._phase
+        assert phase is not None and self._task is not None
+        self._bars.update(self._task, completed=phase.done, time=phase.time(), text=phase.text())
+
+
+def progress_for(stream: TextIO) -> Progress:
+    """Choose what fits a stream: live lines in a terminal, plain ones elsewhere."""
+    return RichProgress(stream) if stream.isatty() else PlainProgress(stream)

@@ -1,0 +1,1 @@
+"""Bundled environments, one folder each."""

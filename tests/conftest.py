@@ -1,0 +1,14 @@
+"""Settings of the whole suite: how many examples each property gets, and one thread per process."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small models run faster so
+
+from hypothesis import HealthCheck, settings
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "short", max_examples=25, deadline=None, derandomize=True, suppress_health_check=SLOW
+)
+settings.register_profile("long", max_examples=1000, deadline=None, suppress_health_check=SLOW)
+settings.load_profile("short")  # `make test-long` asks for the other one

@@ -1,0 +1,1 @@
+"""Tests of dialects and of the encoding of words from outside."""

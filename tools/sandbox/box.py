@@ -1,0 +1,190 @@
+"""A sandbox as its user sees it: one forked interpreter, its channel, its output and its end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import cast
+
+from agentrl.errors import SandboxError
+from agentrl.tools.sandbox.call import Call
+from agentrl.tools.sandbox.cleanup import remove_tree
+from agentrl.tools.sandbox.guest import wire
+from agentrl.tools.sandbox.server import Exited, Forked, Server
+from agentrl.tools.sandbox.types import Execution, LevelName, LimitName
+
+_READY_SECONDS = 20.0
+_DEATH_SECONDS = 10.0
+
+
+class Box:
+    """A `Sandbox` that a zygote forked."""
+
+    def __init__(self, server: Server, number: int, on_close: Callable[["Box"], None]) -> None:
+        self.isolation: LevelName = server.level
+        self._server, self._number, self._calls = server, number, 0
+        self._limits, self._on_close = server.limits, on_close
+        self._gone = ""
+        self._closed = False
+        self._one_at_a_time = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Fork, and wait until the walls stand.
+
+        Raises:
+            SandboxError: They do not.
+        """
+        self._socket, theirs = socket.socketpair()
+        self._output, their_output = os.pipe()
+        try:
+            self._socket.setblocking(False)
+            os.set_blocking(self._output, False)
+            self._forked, self._ending = await self._server.fork(self._number, theirs, their_output)
+        except BaseException:
+            self._close_descriptors()
+            raise
+        finally:
+            theirs.close()
+            os.close(their_output)
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._wait_until_ready()
+        except (OSError, TimeoutError) as error:
+            await self.close()
+            raise SandboxError(f"a {self.isolation} sandbox did not start: {error!r}") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _wait_until_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        message = await loop.sock_recv(self._socket, 4096)
+        if message != wire.frame(wire.READY, 0, b""):
+            words = message[wire.FRAME.size :].decode(errors="replace")
+            raise SandboxError(f"the {self.isolation} sandbox did not start: {words or 'it died'}")
+
+    async def run(self, code: str, *, timeout: float | None = None) -> Execution:
+        async with self._one_at_a_time:
+            if self._closed:
+                raise ValueError("run() on a closed sandbox")
+            if self._gone:
+                error = f"the interpreter is gone: {self._gone}"
+                return Execution(output="", error=error, seconds=0.0, alive=False)
+            try:
+                return await self._run(code, self._limits.wall_seconds if timeout is None else timeout)
+            except BaseException:  # cancelled, or lost: what the interpreter does now is unknown
+                self._kill()
+                self._gone = self._gone or "an earlier call was abandoned"
+                raise
+
+    async def _run(self, code: str, seconds: float) -> Execution:
+        started = time.perf_counter()
+        self._calls += 1
+        call = Call(self._calls, self._socket.fileno(), self._output, self._limits)
+        self._ending.add_done_callback(on_exit := lambda _: call.end("closed"))
+        limit = ""
+        try:
+            call.listen()
+            async with asyncio.timeout(seconds):
+                request = wire.frame(wire.RUN, self._calls, code.encode("utf-8", "surrogatepass"))
+                await self._send(request)
+                why = await call.ended
+        except TimeoutError:
+            why = "wall"
+        finally:
+            self._ending.remove_done_callback(on_exit)
+            call.hang_up()
+        if why != "done":
+            call.error, limit = await self._bury(why, call.error, seconds)
+        limit = limit or call.limit or ("output" if call.was_cut else "")
+        return Execution(
+            output=call.text(),
+            error=call.error,
+            seconds=time.perf_counter() - started,
+            values=tuple(call.values),
+            limit=cast("LimitName | None", limit or None),
+            alive=not self._gone,
+        )
+
+    async def _send(self, request: bytes) -> None:
+        try:
+            sent = self._socket.send(request)
+        except BlockingIOError:
+            sent = 0
+        except ConnectionError:
+            return  # the interpreter ended between two calls; its exit tells why
+        if sent < len(request):
+            with contextlib.suppress(ConnectionError):
+                await asyncio.get_running_loop().sock_sendall(self._socket, request[sent:])
+
+    async def _bury(self, why: str, detail: str, seconds: float) -> tuple[str, str]:
+        """Kill what is left; the reason as text and the limit that was hit."""
+        was_running = not self._ending.done()
+        self._kill()
+        exited = await self._exit()
+        limit = {"wall": "wall", "flood": "output"}.get(why, exited.reason)
+        if why == "malformed":
+            text = f"the interpreter sent malformed data ({detail}) and was killed"
+        elif limit:
+            text = f"{self._limit_text(limit, seconds)}; the interpreter and all its processes were killed"
+        elif was_running and os.WIFSIGNALED(exited.status) and os.WTERMSIG(exited.status) == signal.SIGKILL:
+            text = "the interpreter closed its channel and was killed"
+        else:
+            text = f"the interpreter {_status_text(exited.status)}"
+        self._gone = text
+        return text, limit
+
+    def _limit_text(self, limit: str, seconds: float) -> str:
+        limits = self._limits
+        return {
+            "wall": f"time limit: no result after {seconds:g} s",
+            "cpu": f"CPU limit: more than {limits.cpu_seconds:g} CPU seconds used",
+            "memory": f"memory limit: more than {limits.memory_bytes >> 20} MiB used",
+            "disk": f"disk limit: more than {limits.disk_bytes >> 20} MiB or {limits.files} files written",
+            "output": "output limit: the output did not stop",
+        }[limit]
+
+    def _kill(self) -> None:
+        if self._ending.done():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if self.isolation == "none":
+                os.killpg(self._forked.pid, signal.SIGKILL)
+            signal.pidfd_send_signal(self._forked.pidfd, signal.SIGKILL)
+
+    async def _exit(self) -> Exited:
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._ending), _DEATH_SECONDS)
+        except TimeoutError:
+            raise SandboxError(f"a {self.isolation} sandbox did not die of SIGKILL") from None
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._on_close(self)
+        self._kill()
+        try:
+            with contextlib.suppress(SandboxError):  # a zygote that died took this sandbox along
+                await self._exit()
+        finally:
+            self._close_descriptors()
+            os.close(self._forked.pidfd)
+            if self.isolation != "namespaces":
+                await remove_tree(f"{self._server.folders}/{self._number}")
+
+    def _close_descriptors(self) -> None:
+        self._socket.close()
+        os.close(self._output)
+
+    _forked: Forked
+    _ending: "asyncio.Future[Exited]"
+
+
+def _status_text(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exited with status {os.WEXITSTATUS(status)}"

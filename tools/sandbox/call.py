@@ -1,0 +1,126 @@
+"""One call into a sandbox, seen from the host: collect what comes back and believe none of it."""
+
+import asyncio
+import os
+from typing import get_args
+
+from agentrl.tools.sandbox.guest import wire
+from agentrl.tools.sandbox.types import Data, LimitName, Limits
+
+_CHUNK = 1 << 16
+_OVERHEAD = 1 << 20
+"""Bytes beyond the emitted values that one call may send: the error text, frames of earlier calls."""
+MAX_ERROR = 20_000
+"""Characters; an honest interpreter sends fewer."""
+FLOOD = 1024
+"""A call that writes this many times what is kept of its output is killed."""
+
+
+class Call:
+    """Reads a sandbox's channel and output until the call is over; `ended` then holds why.
+
+    `ended` is 'done', 'closed' (the channel), 'malformed' or 'flood'.
+    """
+
+    def __init__(self, number: int, channel: int, output: int, limits: Limits) -> None:
+        self._number, self._channel, self._output, self._limits = number, channel, output, limits
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.values: list[Data] = []
+        self.error, self.limit = "", ""
+        self._buffer, self._received = bytearray(), 0
+        self._kept, self._written = bytearray(), 0
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._channel, self._on_channel)
+        loop.add_reader(self._output, self._on_output)
+
+    def hang_up(self) -> None:
+        """Stop reading, after what is already there."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel)
+        loop.remove_reader(self._output)
+        for _ in range(32):
+            if not self._read_output():
+                break
+
+    def text(self) -> str:
+        """The output as text, cut at the limit."""
+        text = self._kept.decode(errors="replace")
+        if self._written <= len(self._kept):
+            return text
+        return f"{text}\n[output cut: {self._written} bytes written, {len(self._kept)} kept]"
+
+    @property
+    def was_cut(self) -> bool:
+        return self._written > len(self._kept)
+
+    def end(self, why: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why)
+
+    def _on_output(self) -> None:
+        if not self._read_output():
+            asyncio.get_running_loop().remove_reader(self._output)
+
+    def _read_output(self) -> bool:
+        """Whether there was something."""
+        try:
+            data = os.read(self._output, _CHUNK)
+        except BlockingIOError:
+            return False
+        self._written += len(data)
+        self._kept += data[: max(0, self._limits.output_bytes - len(self._kept))]
+        if self._written > FLOOD * self._limits.output_bytes:
+            self.end("flood")
+        return bool(data)
+
+    def _on_channel(self) -> None:
+        try:
+            data = os.read(self._channel, _CHUNK)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            return self.end("closed")
+        self._buffer += data
+        self._received += len(data)
+        try:
+            if self._received > self._limits.emit_bytes + _OVERHEAD:
+                raise wire.WireError("more than a call may send")
+            self._take_frames()
+        except wire.WireError as error:
+            self.error = str(error)
+            self.end("malformed")
+
+    def _take_frames(self) -> None:
+        head = wire.FRAME.size
+        while len(self._buffer) >= head and not self.ended.done():
+            size, kind, number = wire.FRAME.unpack_from(self._buffer)
+            if size > self._limits.emit_bytes + _OVERHEAD:
+                raise wire.WireError(f"a frame of {size} bytes")
+            if len(self._buffer) < head + size:
+                return
+            payload = bytes(self._buffer[head : head + size])
+            del self._buffer[: head + size]
+            if number == self._number:
+                self._take(kind, payload)
+            elif number > self._number:
+                raise wire.WireError(f"a frame of call {number} during call {self._number}")
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        if kind == wire.VALUE:
+            self.values.append(wire.decode(payload))
+        elif kind == wire.DONE:
+            self.error, self.limit = _ending(wire.decode(payload))
+            self.end("done")
+        else:
+            raise wire.WireError(f"a frame of unknown kind {kind}")
+
+
+def _ending(value: object) -> tuple[str, str]:
+    match value:
+        case (str(error), str(limit)) if limit == "" or limit in get_args(LimitName):
+            return error[:MAX_ERROR], limit
+    raise wire.WireError("an ending that is none")

@@ -1,0 +1,164 @@
+"""The fork server: a warm interpreter that runs no foreign code and forks one sandbox after the other.
+
+It talks to its host in whole messages over one socket, ends when the host ends, and while foreign code
+runs in its children it watches what they use, whatever the host is busy with.
+"""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+
+from agentrl.tools.sandbox.guest import interpreter, kernel, watch, wire
+from agentrl.tools.sandbox.guest.confine import Settings, make_walls
+
+NUMBER = struct.Struct("<q")
+FORKED = struct.Struct("<qi")
+"""Number of the sandbox and its process, in the zygote's process numbers; its pidfd comes along."""
+EXITED = struct.Struct("<qi8s")
+"""Number of the sandbox, wait status, why the zygote killed it."""
+_WATCH_SECONDS, _LONGEST_WATCH_SECONDS, _WATCH_SHARE = 0.05, 0.2, 20
+"""The pause between two looks grows with the CPU time that a look takes, but hostile code cannot stretch it far."""
+_CPU_SLACK_SECONDS = 0.25
+"""RLIMIT_CPU has whole seconds and strikes a little early."""
+
+
+@dataclass(slots=True)
+class _Child:
+    number: int
+    pid: int
+    pidfd: int
+    reason: bytes = b""
+
+
+class Zygote:
+    """Forks sandboxes and buries them; `serve` is its whole life."""
+
+    def __init__(self, control: socket.socket, host_pidfd: int, settings: Settings) -> None:
+        self._control, self._host, self._settings = control, host_pidfd, settings
+        for name in settings.preload:
+            importlib.import_module(name)
+        self._walls = make_walls(settings)
+        self._interpreter = interpreter.Interpreter(settings.emit_bytes)
+        self._children: dict[int, _Child] = {}
+        self._poll = select.epoll()
+        self._next_watch = 0.0
+        self._memory_bytes = settings.memory_bytes + watch.resident_bytes()
+
+    def serve(self) -> None:
+        """Fork on demand until the host closes the control socket or dies."""
+        self._poll.register(self._control, select.EPOLLIN)
+        self._poll.register(self._host, select.EPOLLIN)
+        self._control.send(b"up")
+        gc.collect()
+        gc.freeze()
+        while True:
+            for descriptor, _ in self._poll.poll(self._pause()):
+                if descriptor == self._host:
+                    return
+                if descriptor != self._control.fileno():
+                    self._bury(self._children.pop(descriptor))
+                elif not self._take_order():
+                    return
+            if self._children and time.monotonic() >= self._next_watch:
+                self._watch()
+
+    def _pause(self) -> float | None:
+        return max(0.0, self._next_watch - time.monotonic()) if self._children else None
+
+    def _take_order(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._control, 64, 2)
+        if not message:
+            return False
+        (number,) = NUMBER.unpack(message)
+        try:
+            self._fork(number, *descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return True
+
+    def _fork(self, number: int, channel: int, output: int) -> None:
+        self._walls.before_fork(number)
+        pid = os.fork()
+        if pid == 0:
+            self._become_sandbox(number, channel, output)
+        child = _Child(number, pid, os.pidfd_open(pid))
+        self._children[child.pidfd] = child
+        self._poll.register(child.pidfd, select.EPOLLIN)
+        socket.send_fds(self._control, [FORKED.pack(number, pid)], [child.pidfd])
+
+    def _become_sandbox(self, number: int, channel: int, output: int) -> None:
+        try:
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            self._walls.enter(number)
+            channel = os.dup2(channel, 3)
+            os.closerange(4, 1 << 16)
+            self._interpreter.serve(channel)
+        except BaseException as error:
+            words = f"{type(error).__name__}: {error}".encode()
+            interpreter.write_all(channel, wire.frame(wire.FAILED, 0, words))
+        finally:
+            os._exit(0)
+
+    def _bury(self, child: _Child) -> None:
+        self._poll.unregister(child.pidfd)
+        os.close(child.pidfd)
+        _, status, used = os.wait4(child.pid, 0)
+        if (
+            not child.reason
+            and used.ru_utime + used.ru_stime > self._settings.cpu_seconds - _CPU_SLACK_SECONDS
+        ):
+            child.reason = b"cpu"  # the kernel was faster than the next look
+        self._control.send(EXITED.pack(child.number, status, child.reason))
+
+    def _watch(self) -> None:
+        started = time.process_time()
+        roots = {child.pid: child for child in self._children.values()}
+        for pid, usage in watch.measure(list(roots), alone=self._settings.level != "namespaces").items():
+            roots[pid].reason = self._exceeded(roots[pid], usage)
+            if roots[pid].reason:
+                signal.pidfd_send_signal(roots[pid].pidfd, signal.SIGKILL)
+        pause = min(_WATCH_SECONDS + _WATCH_SHARE * (time.process_time() - started), _LONGEST_WATCH_SECONDS)
+        self._next_watch = time.monotonic() + pause
+
+    def _exceeded(self, child: _Child, usage: watch.Usage) -> bytes:
+        settings = self._settings
+        if settings.level == "none":
+            return b""
+        if usage.cpu_seconds > settings.cpu_seconds:
+            return b"cpu"
+        if usage.resident_bytes > self._memory_bytes:
+            if watch.proportional_bytes(usage.pids) > self._memory_bytes:
+                return b"memory"
+        if settings.level == "landlock":
+            folder = f"{settings.folders}/{child.number}"
+            size, entries = watch.disk_use(child.pid, folder, stop_at=settings.files)
+            if size > settings.disk_bytes or entries > settings.files:
+                return b"disk"
+        return b""
+
+
+def main(control: int, host_pidfd: int, settings: dict[str, object]) -> None:
+    """Serve; called by the line that unpacks these modules, with settings as they came in JSON."""
+    lists = {key: tuple(value) for key, value in settings.items() if isinstance(value, list)}
+    own = Settings(**{**settings, **lists})  # type: ignore[arg-type]
+    sys.path += own.import_paths
+    sys.dont_write_bytecode = True
+    if own.level != "none":
+        kernel.wipe_environment()
+        os.putenv("OPENBLAS_NUM_THREADS", "1")  # one per core would hit the limits; not seen in os.environ
+    gc.disable()
+    os.umask(0o077)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    zygote = Zygote(socket.socket(fileno=control), host_pidfd, own)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "agentrl"]:
+        del sys.modules[name]  # nothing of the framework can be imported in a sandbox
+    zygote.serve()

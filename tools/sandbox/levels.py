@@ -1,0 +1,229 @@
+"""The isolation levels: how each one's zygote is started, what it guarantees and what it needs."""
+
+import glob
+import os
+import shutil
+import stat
+import sys
+from dataclasses import dataclass
+
+from agentrl.errors import SandboxUnavailable
+from agentrl.tools.sandbox import image
+from agentrl.tools.sandbox.guest import kernel
+from agentrl.tools.sandbox.guest.confine import Settings
+from agentrl.tools.sandbox.types import LevelName, Limits
+
+_SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
+_SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_LANDLOCK_DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
+_PACKAGES = "/packages"
+
+REMEDY: dict[str, str] = {
+    "namespaces": "install bubblewrap (`apt-get install bubblewrap`) and allow user namespaces",
+    "landlock": "use Linux 5.13 or newer with Landlock switched on (`lsm=landlock,...`)",
+}
+
+_BOTH = (
+    "network: socket() denied by seccomp for every family",
+    "environment: empty",
+    "time: the tree is killed by SIGKILL after Limits.wall_seconds per call; RLIMIT_CPU per process",
+    "output and emitted values: cut or refused by the host",
+)
+GUARANTEES: dict[LevelName, tuple[str, ...]] = {
+    "namespaces": (
+        *_BOTH,
+        "files: own mount namespace, read-only system, private /tmp (tmpfs with limits) and /proc",
+        "processes: RLIMIT_NPROC in a user namespace per sandbox; killing the first kills all",
+        "memory: RLIMIT_AS per process; the tree by a watchdog every 50 ms (no cgroup)",
+    ),
+    "landlock": (
+        *_BOTH,
+        "files: Landlock lets the code read Python's library and write a private folder; it can ask whether a"
+        " file exists, not read it; chmod, utime and setxattr do nothing",
+        "processes: none can be started (seccomp), so the tree is one process; threads are bound by memory",
+        "memory: RLIMIT_AS",
+        "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms",
+    ),
+    "none": ("nothing but a time-out and cut output: foreign code runs with all rights of this user",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How to start one level's zygote: the arguments follow `wrapper`; `environment` is all that it gets."""
+
+    settings: Settings
+    python: str
+    wrapper: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def prepare(level: LevelName, limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
+    """Make ready to start a level's zygote.
+
+    Args:
+        folders: A new folder of the host for what the level must keep on disk.
+
+    Raises:
+        SandboxUnavailable: The level cannot work here.
+    """
+    if level == "namespaces":
+        return _namespaces(limits, preload)
+    if level == "landlock":
+        return _landlock(limits, folders, preload)
+    settings = _settings(level, limits, preload, folders=folders, import_paths=())
+    return Launch(settings=settings, python=sys.executable, wrapper=(), environment=dict(os.environ))
+
+
+def _settings(
+    level: LevelName,
+    limits: Limits,
+    preload: tuple[str, ...],
+    *,
+    import_paths: tuple[str, ...],
+    first_user: int = 0,
+    readable: tuple[str, ...] = (),
+    roots: tuple[str, ...] = (),
+    folders: str = "",
+) -> Settings:
+    return Settings(
+        level=level,
+        cpu_seconds=limits.cpu_seconds,
+        memory_bytes=limits.memory_bytes,
+        emit_bytes=limits.emit_bytes,
+        disk_bytes=limits.disk_bytes,
+        files=limits.files,
+        processes=limits.processes,
+        first_user=first_user,
+        import_paths=import_paths,
+        preload=preload,
+        readable=readable,
+        roots=roots,
+        folders=folders,
+    )
+
+
+def _first_user() -> int:
+    """As root: the start of 4,096 user numbers that nobody has, different for each process; else 0."""
+    return 0x10000000 + (os.getpid() & 0xFFFF) * 4096 if os.geteuid() == 0 else 0
+
+
+def _namespaces(limits: Limits, preload: tuple[str, ...]) -> Launch:
+    bubblewrap = shutil.which("bwrap")
+    if bubblewrap is None:
+        raise SandboxUnavailable("bubblewrap is not installed")
+    python = image.base_python()
+    settings = _settings("namespaces", limits, preload, import_paths=(_PACKAGES,), first_user=_first_user())
+    view = (*_system(), *_python_folders(), *_hidden(), *_devices(), "--remount-ro", "/")
+    # no random seed for hashing: how a set of texts prints must not differ between two equal runs
+    wrapper = (bubblewrap, *_walls(), *view, "--setenv", "PYTHONHASHSEED", "0", "--")
+    return Launch(settings=settings, python=python, wrapper=wrapper, environment={})
+
+
+def _walls() -> list[str]:
+    walls = [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts", "cgroup-try")]
+    walls += ["--as-pid-1", "--new-session"]
+    capabilities = ["CAP_SYS_ADMIN"]
+    if os.geteuid() == 0:
+        capabilities += ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_SYS_PTRACE", "CAP_KILL"]
+    else:
+        walls.append("--unshare-user")
+    walls += ["--cap-drop", "ALL"]
+    return walls + [word for name in capabilities for word in ("--cap-add", name)]
+
+
+def _system() -> list[str]:
+    words = ["--ro-bind", "/usr", "/usr", "--dir", "/etc"]
+    for path in _SYSTEM_LINKS:
+        if os.path.islink(path):
+            words += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            words += ["--ro-bind", path, path]
+    for path in _SYSTEM_FILES:
+        words += ["--ro-bind-try", path, path]
+    return words
+
+
+def _python_folders() -> list[str]:
+    words: list[str] = []
+    if not _within(sys.base_prefix, "/usr"):
+        words += [*_folders_above(sys.base_prefix), "--ro-bind", sys.base_prefix, sys.base_prefix]
+    words += ["--dir", _PACKAGES]
+    for name, folder in image.package_folders().items():
+        words += ["--ro-bind", folder, f"{_PACKAGES}/{name}"]
+    return words
+
+
+def _folders_above(path: str) -> list[str]:
+    """Make the folders on the way to a path, which bubblewrap would make for its own user only."""
+    above: list[str] = []
+    while (path := os.path.dirname(path)) != "/":
+        above = ["--dir", path, *above]
+    return above
+
+
+def _hidden() -> list[str]:
+    visible = ("/usr", sys.base_prefix)
+    folders = [path for path in image.hidden_folders() if any(_within(path, root) for root in visible)]
+    return [word for path in sorted(set(folders)) for word in ("--tmpfs", path, "--remount-ro", path)]
+
+
+def _devices() -> list[str]:
+    words = ["--proc", "/proc", "--dir", "/tmp", "--dir", "/dev", "--symlink", "/tmp", "/dev/shm"]
+    for name in _DEVICES:
+        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        words += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
+    return words
+
+
+def _within(path: str, root: str) -> bool:
+    return os.path.commonpath((os.path.realpath(path), os.path.realpath(root))) == os.path.realpath(root)
+
+
+def _landlock(limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
+    if kernel.landlock_version() == 0:
+        raise SandboxUnavailable("this kernel has no Landlock, or it is switched off")
+    python = image.base_python()
+    packages = f"{folders}/packages"
+    os.mkdir(packages, 0o755)
+    found = image.package_folders()
+    for name, folder in found.items():
+        os.symlink(folder, f"{packages}/{name}")
+    shared_paths = ("/lib64", "/lib", "/usr/lib", "/usr/share/zoneinfo", *_SYSTEM_FILES, *_LANDLOCK_DEVICES)
+    roots = (*shared_paths, f"{sys.base_prefix}/lib", *found.values(), packages)
+    readable = (*_library_paths(), *found.values(), packages)
+    shared = all(_open_to_all(path) for path in (sys.base_prefix, *found.values(), folders))
+    settings = _settings(
+        "landlock",
+        limits,
+        preload,
+        import_paths=(packages,),
+        first_user=_first_user() if shared else 0,
+        readable=readable,
+        roots=roots,
+        folders=folders,
+    )
+    return Launch(settings=settings, python=python, wrapper=(), environment={"PYTHONHASHSEED": "0"})
+
+
+def _library_paths() -> list[str]:
+    """What Python reads of the system, without the folders of installed packages."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    library = f"{sys.base_prefix}/lib/{version}"
+    hidden = {os.path.realpath(path) for path in image.hidden_folders()}
+    entries = [entry.path for entry in os.scandir(library) if os.path.realpath(entry.path) not in hidden]
+    machine = f"{kernel.MACHINE}-linux-gnu"
+    shared = ["/lib64", f"/lib/{machine}", f"/usr/lib/{machine}", "/usr/share/zoneinfo", *_SYSTEM_FILES]
+    libpython = glob.glob(f"{sys.base_prefix}/lib/libpython*")
+    return [*shared, *libpython, *entries, *_LANDLOCK_DEVICES]
+
+
+def _open_to_all(path: str) -> bool:
+    """Whether any user can reach a folder."""
+    while path != "/":
+        if not os.stat(path).st_mode & stat.S_IXOTH:
+            return False
+        path = os.path.dirname(path)
+    return True

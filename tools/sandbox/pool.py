@@ -1,0 +1,146 @@
+"""Sandboxes started ahead of need, each used once."""
+
+import asyncio
+import contextlib
+import itertools
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from agentrl.errors import SandboxError
+from agentrl.tools.sandbox.box import Box
+from agentrl.tools.sandbox.server import Server
+from agentrl.tools.sandbox.types import LevelName, Limits, Sandbox
+
+
+class SandboxPool:
+    """An asynchronous context that hands out fresh sandboxes; opened once per worker.
+
+    >>> async def example(pool: SandboxPool) -> str:
+    ...     async with pool:
+    ...         box = await pool.acquire()
+    ...         return (await box.run("print(2 + 2)")).output
+    """
+
+    def __init__(
+        self, level: LevelName, *, limits: Limits, size: int, prelude: str = "", preload: tuple[str, ...] = ()
+    ) -> None:
+        self.isolation: LevelName = level
+        self._limits, self._size, self._prelude, self._preload = limits, size, prelude, preload
+        self._numbers = itertools.count(1)
+        self._ready: deque[Box] = deque()
+        self._waiting: deque[asyncio.Future[Box]] = deque()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._boxes: set[Box] = set()
+        self._server: Server | None = None
+        self._restart = asyncio.Lock()
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        self._open = True
+        await self._living_server()
+        self._refill()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def acquire(self, *, prelude: str = "") -> Sandbox:
+        """A sandbox that nobody used; close it when its episode ends.
+
+        Raises:
+            SandboxError: None can be started.
+            ValueError: The prelude failed; the message has its error.
+        """
+        if not self._open:
+            raise ValueError("acquire() outside `async with pool`")
+        box = self._ready.popleft() if self._ready else await self._wait()
+        self._refill()
+        if prelude:
+            try:
+                await _run_prelude(box, prelude)
+            except BaseException:
+                await box.close()
+                raise
+        return box
+
+    async def close(self) -> None:
+        """Kill and remove every sandbox that was ever handed out, and the zygote."""
+        self._open = False
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        while waiter := self._next_waiter():
+            waiter.set_exception(SandboxError("the pool was closed"))
+        await asyncio.gather(*(box.close() for box in list(self._boxes)))
+        if self._server is not None:
+            await self._server.close()
+            self._server = None
+
+    async def _wait(self) -> Box:
+        future: asyncio.Future[Box] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._refill()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                self._ready.append(future.result())
+            raise
+
+    def _refill(self) -> None:
+        while self._open and len(self._ready) + len(self._starting) < self._size + len(self._waiting):
+            task = asyncio.get_running_loop().create_task(self._add())
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    async def _add(self) -> None:
+        try:
+            box = await self._start()
+        except (SandboxError, OSError, ValueError) as error:
+            if waiter := self._next_waiter():
+                waiter.set_exception(error)
+            return
+        if waiter := self._next_waiter():
+            waiter.set_result(box)
+        else:
+            self._ready.append(box)
+
+    def _next_waiter(self) -> asyncio.Future[Box] | None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                return future
+        return None
+
+    async def _start(self) -> Box:
+        box = Box(await self._living_server(), next(self._numbers), on_close=self._boxes.discard)
+        await box.start()
+        self._boxes.add(box)
+        if self._prelude:
+            try:
+                await _run_prelude(box, self._prelude)
+            except BaseException:
+                await box.close()
+                raise
+        return box
+
+    async def _living_server(self) -> Server:
+        """The zygote; another one where it has died."""
+        async with self._restart:
+            if self._server is None or not self._server.alive:
+                if self._server is not None:
+                    with contextlib.suppress(OSError):
+                        await self._server.close()
+                server = Server(self.isolation, self._limits, self._preload)
+                await server.start()
+                self._server = server
+            return self._server
+
+
+async def _run_prelude(box: Box, code: str) -> None:
+    done = await box.run(code)
+    if not done.ok:
+        raise ValueError(f"the sandbox's prelude failed: {done.error}")

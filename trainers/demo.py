@@ -1,0 +1,192 @@
+"""`agentrl demo`: a tool-using agent from scratch in about a minute, and controls that could refute it."""
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from agentrl.engine.protocol import Sampling
+from agentrl.episode import Episode
+from agentrl.errors import ConfigError, unknown
+from agentrl.evaluation import evaluate_model, score
+from agentrl.inspection import conversation
+from agentrl.progress import Progress, SilentProgress, share
+from agentrl.registry import Worker
+from agentrl.rollout.independent import Independent
+from agentrl.runs import open_run
+from agentrl.trainers.controls import Blanked, ShuffledReward
+from agentrl.trainers.plan import make_plan
+from agentrl.trainers.session import Session, isolation_of
+from agentrl.trainers.student import Student
+
+Control = Literal["no-tool", "shuffled-reward", "more-sft"]
+CONTROLS: tuple[Control, ...] = ("no-tool", "shuffled-reward", "more-sft")
+STEPS = 40
+INIT_TASKS = 64
+"""Tasks for the model before any training: it solves none, and says so quickly."""
+MORE_SFT_SECONDS = 15.0
+"""About what reinforcement learning takes."""
+
+
+def run_demo(
+    *,
+    seed: int = 0,
+    control: str | None = None,
+    unsafe_local: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train from scratch on the code environment, level 0, and show before and after.
+
+    Args:
+        seed: Every random choice follows from it.
+        control: "no-tool": what tools say is blanked in training and evaluation; "shuffled-reward":
+        rewards are
+            dealt out at random; "more-sft": more warm start in the place of reinforcement learning.
+        unsafe_local: Run the model's code without a sandbox.
+        progress: Is told what happens.
+
+    Raises:
+        ConfigError: No sandbox works here, or an unknown control.
+    """
+    if control is not None and control not in CONTROLS:
+        raise ConfigError(unknown("control", control, CONTROLS))
+    began = time.perf_counter() - process_seconds()
+    settings = {"env.isolation": "none"} if unsafe_local else {}
+    plan = make_plan("code", seed=seed, steps=STEPS, settings=settings)
+    if control == "shuffled-reward":
+        plan = replace(plan, recipe=replace(plan.recipe, reward_transforms=(ShuffledReward(seed=seed),)))
+    name = f"demo-{seed}" if control is None else f"demo-{control}-{seed}"
+    folder = open_run(name, plan.config() | {"control": control}, fresh=True)
+    session = Session(plan=plan, folder=folder, progress=progress or SilentProgress())
+    demo = Demo(session=session, control=control, began=began)
+    result = asyncio.run(demo.run())
+    for line in demo.report(result):
+        session.progress.note(line)
+    return result
+
+
+@dataclass(slots=True, kw_only=True)
+class Demo:
+    """One demonstration."""
+
+    session: Session
+    control: str | None
+    began: float
+    extra: dict[str, float] = field(default_factory=dict)
+
+    async def run(self) -> dict[str, Any]:
+        """Warm-start, train, measure."""
+        session = self.session
+        if self.control == "no-tool":
+            session.wrap = Blanked  # type: ignore[assignment]
+        async with session.plan.spec.open() as worker:
+            student = await session.make(worker)
+            self.extra["init"] = await self.untrained(student, worker)
+            await session.warm_up(worker)
+            async with session.serving(student) as table:
+                strategy = session.strategy(table, worker)
+                await session.evaluate("before", strategy)
+                await self.teach(student, strategy, worker)
+                await session.evaluate("after", strategy)
+                await session.evaluate("ood", strategy, split="ood")
+                self.extra["blanked"] = await self.without_tools(strategy)
+        return self.result(session.finish(student))
+
+    async def untrained(self, student: Student, worker: Worker) -> float:
+        """Measure the random weights."""
+        async with self.session.serving(student) as table:
+            strategy = self.session.strategy(table, worker)
+            with self.session.timed("evaluate"):
+                tasks = self.session.held_out("test")[:INIT_TASKS]
+                return score(await evaluate_model(strategy, tasks, sampling=Sampling())).success
+
+    async def teach(self, student: Student, strategy: Independent, worker: Worker) -> None:
+        """Reinforcement learning, or the control in its place."""
+        if self.control == "more-sft":
+            with self.session.timed("train"):
+                await self.session.more_sft(worker, MORE_SFT_SECONDS)
+            await strategy.table.engine.update(dict(student.model.named_parameters()), version=1)
+        else:
+            await self.session.reinforce(student, strategy)
+
+    async def without_tools(self, strategy: Independent) -> float:
+        """Measure the trained model with everything that tools say blanked."""
+        with self.session.timed("evaluate"):
+            deaf = replace(strategy, new_env=lambda: blank(strategy.new_env()))
+            episodes = await evaluate_model(deaf, self.session.held_out("test"), sampling=Sampling())
+        return score(episodes).success
+
+    def result(self, trained: dict[str, Any]) -> dict[str, Any]:
+        """Give the JSON of the demo."""
+        seconds = self.session.seconds
+        total = time.perf_counter() - self.began
+        names = ("model", "warm_start", "train", "evaluate")
+        return {
+            "seed": self.session.plan.seed,
+            "control": self.control,
+            "success_init": self.extra["init"],
+            **{k: trained[k] for k in ("success_before", "success_after", "greedy_before", "greedy_after")},
+            "ood_after": self.session.measured["ood"].sampled.success,
+            "blanked_after": self.extra["blanked"],
+            "seconds": {n: round(seconds.get(n, 0.0), 2) for n in names} | {"total": round(total, 2)},
+            **{k: trained[k] for k in ("steps", "episodes", "tool_calls")},
+            "isolation": isolation_of(self.session.measured["before"].episodes),
+            "failures": trained["failures"],
+            "run": trained["run"],
+        }
+
+    def report(self, result: dict[str, Any]) -> Iterable[str]:
+        """Give what a person reads at the end."""
+        found = self.session.measured
+        before, after, ood = found["before"], found["after"], found["ood"]
+        yield ""
+        yield f"  {self.session.plan.evaluation.tasks} held-out tasks      before   after"
+        blanked = f"   tools blanked: {share(result['blanked_after'])}"
+        yield row("sampled", before.sampled.success, after.sampled.success) + blanked
+        yield row("greedy", before.greedy.success, after.greedy.success)
+        yield f"    {'longer chains (ood)':<24}{'':>8}{share(ood.sampled.success):>8}"
+        yield ""
+        yield from compare(before.episodes, after.episodes)
+        yield ""
+        run = Path(result["run"])
+        total = result["seconds"]["total"]
+        yield f"  curve: {run / 'curve.svg'}   model: {run / 'model'}   {total:.0f} s in all"
+        yield "  next: agentrl new my_env"
+
+
+def blank(env: Any) -> Any:
+    """Blank an environment that is not blanked yet."""
+    return env if isinstance(env, Blanked) else Blanked(env)
+
+
+def row(name: str, before: float, after: float) -> str:
+    """Give one line of the table."""
+    return f"    {name:<24}{share(before):>8}{share(after):>8}"
+
+
+def compare(before: Iterable[Episode], after: Iterable[Episode]) -> Iterable[str]:
+    """Show one task that was not solved before and is now."""
+    pairs = list(zip(before, after, strict=True))
+    old, new = next(((b, a) for b, a in pairs if not b.correct and a.correct), pairs[0])
+    yield f"  {old.first.text}"
+    yield f"    before   {one_line(old)}"
+    yield f"    after    {one_line(new)}"
+
+
+def one_line(episode: Episode) -> str:
+    """Write an episode in one line."""
+    words = [text for who, text in conversation(episode) if who != "task"]
+    mark = "✓" if episode.correct else "✗"
+    return "  →  ".join(" ".join(w.split()) for w in words) + f"   {mark}"
+
+
+def process_seconds() -> float:
+    """Give how long this process has lived, its imports included."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / 100

@@ -1,0 +1,248 @@
+"""The loop of reinforcement learning: a fixed order of stages, each of them a part of the recipe."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from torch import Tensor
+
+from agentrl.engine.protocol import Engine, Sampling
+from agentrl.episode import Group, ScoredGroup
+from agentrl.errors import ConfigError
+from agentrl.rollout.protocol import RolloutStrategy, WorkItem
+from agentrl.task import TaskSource, derive_seed
+from agentrl.trainers.batch import TrainBatch, make_batch
+from agentrl.trainers.failures import FailureWatch
+from agentrl.trainers.metrics import RolloutStats, StepMetrics
+from agentrl.trainers.parts import StepContext, StepEnd
+from agentrl.trainers.policy import PolicyStats
+from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.updater import Updater
+
+Sink = Callable[[StepMetrics], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Loop:
+    """Samples, scores, trains and publishes, step by step; a run is a function of its seed.
+
+    Attributes:
+        sampling: Of the engine; the temperature is the recipe's.
+        sinks: Called with the metrics of each step: progress line, file, TensorBoard.
+        next_step: The step that comes next, counted from 0; above 0 when a run is resumed.
+        state: What parts keep from step to step.
+    """
+
+    recipe: Recipe
+    tasks: TaskSource
+    strategy: RolloutStrategy
+    engine: Engine
+    updater: Updater
+    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    sinks: tuple[Sink, ...] = ()
+    next_step: int = 0
+    state: dict[str, dict[str, Any]] = field(default_factory=dict)
+    watch: FailureWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        capabilities = self.engine.capabilities
+        if not (capabilities.returns_ids and capabilities.logprobs and capabilities.update):
+            raise ConfigError(
+                f"{type(self.engine).__name__} cannot train: it needs token ids, log-probs and new weights"
+            )
+        self.watch = FailureWatch(self.recipe.failures)
+
+    async def run(self) -> list[StepMetrics]:
+        """Run all steps that are left.
+
+        Raises:
+            FailureBudgetSpent: Too many episodes failed.
+            NonFiniteError: A loss or gradient is not finite.
+        """
+        await self.prepare()
+        return [(await self.step()).metrics for _ in range(self.next_step, self.recipe.steps)]
+
+    async def prepare(self) -> None:
+        """Give the engine the trainer's weights and keep the reference model, if a part reads one."""
+        spec = self.recipe.forward_spec()
+        if "reference" in spec.before | spec.during and self.updater.reference is None:
+            self.updater.keep_reference()
+        await self.engine.update(self.updater.named_tensors(), self.updater.version)
+
+    async def step(self) -> StepEnd:
+        """Run one step."""
+        begin = time.perf_counter()
+        busy = _busy_seconds(self.engine)
+        context = self._context()
+        groups = await self._collect()
+        collected = time.perf_counter()
+        scored = self._score(groups, context)
+        batch, advantage_N, stats = await asyncio.to_thread(self._train, scored, context)
+        trained = time.perf_counter()
+        if not stats.skipped:
+            await self.engine.update(self.updater.named_tensors(), self.updater.version)
+        clock = Clock(begin, collected, trained, time.perf_counter(), _since(busy, self.engine))
+        metrics = self._metrics(groups, scored, batch, advantage_N, stats, clock, context)
+        self.next_step += 1
+        end = StepEnd(
+            metrics=metrics,
+            batch=batch,
+            advantage_N=advantage_N,
+            groups=groups,
+            updater=self.updater,
+            context=context,
+        )
+        for callback in self.recipe.callbacks:
+            callback(end)
+        for sink in self.sinks:
+            sink(metrics)
+        return end
+
+    def _context(self) -> StepContext:
+        return StepContext(
+            step=self.next_step,
+            num_steps=self.recipe.steps,
+            version=self.updater.version,
+            scorer=lambda rows: self.updater.score(rows, temperature=self.recipe.temperature, entropy=True),
+            state=self.state,
+        )
+
+    def _work(self) -> list[WorkItem]:
+        step, recipe = self.next_step, self.recipe
+        sampling = replace(self.sampling, temperature=recipe.temperature)
+        return [
+            WorkItem(
+                task=task,
+                group_id=f"{step}-{index}-{task.id}",
+                size=recipe.group_size,
+                seed=derive_seed("train", self.seed, step, index),
+                sampling=sampling,
+            )
+            for index, task in enumerate(self.tasks.take(recipe.groups_per_step))
+        ]
+
+    async def _collect(self) -> tuple[Group, ...]:
+        """Gather the groups; their order is that of the work, whichever finished first."""
+        work = self._work()
+        groups: list[Group] = []
+        async with aclosing(cast(Any, self.strategy.collect(work))) as finished:
+            async for group in finished:
+                self.watch.add(*group.episodes)
+                groups.append(group)
+        place = {item.group_id: index for index, item in enumerate(work)}
+        return tuple(sorted(groups, key=lambda g: place.get(g.id, len(place))))
+
+    def _score(self, groups: tuple[Group, ...], context: StepContext) -> list[ScoredGroup]:
+        scored = [self.recipe.score(group, context) for group in groups]
+        for transform in (*self.recipe.reward_transforms, *self.recipe.group_transforms):
+            scored = [transform(group, context) for group in scored]
+        return scored
+
+    def _train(
+        self, scored: list[ScoredGroup], context: StepContext
+    ) -> tuple[TrainBatch, Tensor, PolicyStats]:
+        recipe = self.recipe
+        masked = {e.episode.id for g in scored for e in g.episodes if e.episode.truncated}
+        batch = make_batch(
+            [g for g in scored if g.episodes],
+            masked=frozenset(masked) if recipe.truncation == "mask" else frozenset(),
+        )
+        batch = self.updater.annotate(batch, recipe.forward_spec(), temperature=recipe.temperature)
+        advantage_N = recipe.advantage(batch, context)
+        for shaper in recipe.shapers:
+            advantage_N = shaper(advantage_N, batch, context)
+        return batch, advantage_N, self.updater.policy_step(batch, advantage_N, recipe, context)
+
+    def _metrics(
+        self,
+        groups: tuple[Group, ...],
+        scored: list[ScoredGroup],
+        batch: TrainBatch,
+        advantage_N: Tensor,
+        stats: PolicyStats,
+        clock: Clock,
+        context: StepContext,
+    ) -> StepMetrics:
+        seen = RolloutStats.of(groups, version=context.version)
+        teaching = set(batch.group_E[batch.episode_N[advantage_N != 0]].tolist())
+        return StepMetrics(
+            step=context.step + 1,
+            steps=self.recipe.steps,
+            version=self.updater.version,
+            reward_mean=seen.reward_mean,
+            success=seen.success,
+            episodes=seen.episodes,
+            tool_calls=seen.tool_calls,
+            failures=seen.failures,
+            dropped=_count_dropped(scored),
+            truncated_share=seen.truncated_share,
+            groups=len(groups),
+            zero_variance_groups=len(groups) - len(teaching),
+            skipped=stats.skipped,
+            sampled_tokens=seen.sampled_tokens,
+            trained_tokens=stats.num_tokens,
+            tokens_per_second=seen.sampled_tokens / clock.step_seconds,
+            rollout_seconds=clock.collected - clock.begin,
+            train_seconds=clock.trained - clock.collected,
+            step_seconds=clock.step_seconds,
+            idle_share=clock.idle_share,
+            entropy=seen.entropy,
+            staleness=seen.staleness,
+            loss=stats.loss,
+            clip_share=stats.clip_share,
+            grad_norm=stats.grad_norm,
+            mismatch_mean=stats.mismatch_mean,
+            mismatch_max=stats.mismatch_max,
+            learning_rate=stats.learning_rate,
+            records=stats.records,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When the parts of a step ended, in seconds of `time.perf_counter`."""
+
+    begin: float
+    collected: float
+    trained: float
+    published: float
+    engine_seconds: float | None
+    """Time that the engine worked during the step."""
+
+    @property
+    def step_seconds(self) -> float:
+        """The whole step."""
+        return self.published - self.begin
+
+    @property
+    def idle_share(self) -> float | None:
+        """Share in which neither engine nor trainer worked."""
+        if self.engine_seconds is None:
+            return None
+        worked = self.engine_seconds + self.trained - self.collected
+        return max(0.0, 1 - worked / self.step_seconds)
+
+
+def _busy_seconds(engine: object) -> float | None:
+    """Time that an engine has worked so far, if it keeps count."""
+    seconds = getattr(getattr(engine, "stats", None), "busy_seconds", None)
+    return None if seconds is None else float(seconds)
+
+
+def _since(before: float | None, engine: object) -> float | None:
+    now = _busy_seconds(engine)
+    return None if now is None or before is None else now - before
+
+
+def _count_dropped(scored: list[ScoredGroup]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for group in scored:
+        for reason, count in group.dropped.items():
+            counts[reason] = counts.get(reason, 0) + count
+    return counts

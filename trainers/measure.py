@@ -1,0 +1,45 @@
+"""Before and after: the same held-out tasks, sampled and greedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentrl.engine.protocol import Sampling
+from agentrl.episode import Episode
+from agentrl.errors import ConfigError
+from agentrl.evaluation import Score, evaluate_model, score
+from agentrl.rollout.independent import Independent
+from agentrl.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one policy reached on one set of tasks."""
+
+    sampled: Score
+    greedy: Score
+    episodes: tuple[Episode, ...]
+    """The sampled ones, in the order of the tasks."""
+
+
+async def measure(strategy: Independent, tasks: Sequence[Task], *, temperature: float, seed: int) -> Measured:
+    """Attempt each task once sampled and once greedily.
+
+    Raises:
+        ConfigError: Every episode failed, so that nothing was measured; names the first failure.
+    """
+    sampled = await attempt_all(strategy, tasks, temperature, seed)
+    greedy = await attempt_all(strategy, tasks, 0.0, seed)
+    return Measured(sampled=score(sampled), greedy=score(greedy), episodes=tuple(sampled))
+
+
+async def attempt_all(
+    strategy: Independent, tasks: Sequence[Task], temperature: float, seed: int
+) -> list[Episode]:
+    """Attempt each task once."""
+    episodes = await evaluate_model(strategy, tasks, sampling=Sampling(temperature=temperature), seed=seed)
+    failures = [e.failure for e in episodes if e.failure is not None]
+    if len(failures) == len(episodes):
+        raise ConfigError(f"every episode failed; the first one: {failures[0].kind}: {failures[0].message}")
+    return episodes

@@ -1,0 +1,160 @@
+"""What a training run will do, resolved before anything is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from agentrl.errors import ConfigError, unknown
+from agentrl.registry import EnvSpec, resolve_env
+from agentrl.rollout.protocol import Limits
+from agentrl.trainers.configure import read_value, with_settings
+from agentrl.trainers.recipe import Recipe
+
+TINY = "tiny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSettings:
+    """How a run measures itself."""
+
+    tasks: int = 256
+    """Held-out tasks, the same before and after; each is attempted once sampled and once greedily."""
+
+    def __post_init__(self) -> None:
+        if self.tasks < 1:
+            raise ConfigError(f"eval.tasks={self.tasks}: need 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSettings:
+    """How episodes are played; None takes what the environment or the warm start says."""
+
+    level: int | None = None
+    max_turns: int | None = None
+    max_tokens_per_turn: int | None = None
+    max_context: int | None = None
+    turn_seconds: float = 60.0
+    episode_seconds: float = 600.0
+    max_episodes: int = 512
+
+    def limits(self, base: Limits) -> Limits:
+        """Put what is set in the place of what the model came with."""
+        names = ("max_turns", "max_tokens_per_turn", "max_context", "turn_seconds", "episode_seconds")
+        return replace(base, **{n: v for n in names if (v := getattr(self, n)) is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A resolved run."""
+
+    spec: EnvSpec
+    model: str
+    recipe: Recipe
+    level: int
+    seed: int
+    rollout: RolloutSettings
+    evaluation: EvalSettings
+
+    @property
+    def tiny(self) -> bool:
+        """Whether the model is made on the spot."""
+        return self.model == TINY
+
+    def config(self) -> dict[str, Any]:
+        """Give what reproduces the run, as JSON data."""
+        return {
+            "env": self.spec.name,
+            "env_settings": dict(self.spec.settings),
+            "model": self.model,
+            "algorithm": self.recipe.name,
+            "algorithm_settings": dict(self.recipe.settings),
+            "level": self.level,
+            "seed": self.seed,
+            "rollout": dataclasses.asdict(self.rollout),
+            "eval": dataclasses.asdict(self.evaluation),
+        }
+
+
+def make_plan(
+    env: str,
+    *,
+    model: str = TINY,
+    algorithm: str | Callable[..., Recipe] = "grpo",
+    steps: int | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Resolve names and settings.
+
+    Args:
+        env: Any name that `agentrl.registry.resolve_env` knows.
+        model: "tiny" or a checkpoint folder.
+        algorithm: An installed algorithm's name, or a function that returns a recipe.
+        steps: In place of the algorithm's own.
+        seed: Every random choice follows from it.
+        settings: "env.x", "rollout.x" and "eval.x" go to those parts, other names to the algorithm.
+
+    Raises:
+        ConfigError: Something does not exist; names the nearest.
+    """
+    make = algorithm if callable(algorithm) else find_algorithm(algorithm)
+    parts = split_settings(settings or {}, name=make.__name__)
+    if steps is not None:
+        parts["algorithm"]["steps"] = steps
+    spec = resolve_env(env, **parts["env"])
+    rollout = read_part(RolloutSettings, "rollout", parts["rollout"])
+    level = spec.levels[0] if rollout.level is None else rollout.level
+    level = int(spec.settings.get("level", level)) if rollout.level is None else level
+    spec.tasks("train", level=level)
+    if model != TINY and not Path(model).exists():
+        near = sorted(p.name for p in Path(model).parent.glob("*")) if Path(model).parent.is_dir() else []
+        raise ConfigError(f"{unknown('model', model, [TINY, *near])}; give 'tiny' or a checkpoint folder")
+    return Plan(
+        spec=spec,
+        model=model,
+        recipe=with_settings(make, parts["algorithm"]),
+        level=level,
+        seed=seed,
+        rollout=rollout,
+        evaluation=read_part(EvalSettings, "eval", parts["eval"]),
+    )
+
+
+def find_algorithm(name: str) -> Callable[..., Recipe]:
+    """Find an installed algorithm."""
+    known = {e.name: e for e in entry_points(group="agentrl.algorithms")}
+    if name not in known:
+        raise ConfigError(unknown("algorithm", name, known))
+    found: Callable[..., Recipe] = known[name].load()
+    return found
+
+
+def split_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, dict[str, Any]]:
+    """Sort settings by the part before the dot.
+
+    >>> split_settings({"clip_low": 0.1, "env.high": 5}, name="grpo")["algorithm"]
+    {'clip_low': 0.1}
+    """
+    parts: dict[str, dict[str, Any]] = {"env": {}, "rollout": {}, "eval": {}, "algorithm": {}}
+    for key, value in settings.items():
+        part, dot, field = key.rpartition(".")
+        part = "algorithm" if not dot or part == name else part
+        if part not in parts:
+            raise ConfigError(f"{key}: {unknown('part', part, [*parts, name])}")
+        parts[part][field] = value
+    return parts
+
+
+def read_part(kind: Any, part: str, values: Mapping[str, Any]) -> Any:
+    """Make a part's settings, with values checked against its types."""
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"{part}.{key}: {unknown('setting', key, hints)}")
+    return kind(**{k: read_value(f"{part}.{k}", v, hints[k]) for k, v in values.items()})

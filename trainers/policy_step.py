@@ -1,0 +1,150 @@
+"""The optimiser steps of one step of reinforcement learning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentrl.task import derive_seed
+from agentrl.trainers.batch import TrainBatch
+from agentrl.trainers.parts import StepContext, Tokens, Totals
+from agentrl.trainers.policy import PolicyStats, cut, plan_minibatches, policy_loss
+from agentrl.trainers.recipe import Recipe
+
+if TYPE_CHECKING:
+    from agentrl.trainers.updater import Updater
+
+
+class PolicyStep:
+    """Deals a batch out to minibatches, cuts these to fit memory, and steps.
+
+    *Old* log-probabilities are the trainer's own, under the weights before the step. The first minibatch
+      takes them
+    from its own first pass, the others from a pass without gradient before anything moves; with one minibatch
+    there is no such pass. Tokens of zero advantage count in every denominator but are not passed through the
+    model where their gradient is zero anyway. Behaviour log-probabilities serve a check alone.
+    """
+
+    def __init__(
+        self, updater: Updater, batch: TrainBatch, advantage_N: Tensor, recipe: Recipe, context: StepContext
+    ) -> None:
+        self.updater, self.batch, self.recipe, self.context = updater, batch, recipe, context
+        self.spec = recipe.forward_spec()
+        device = updater.forward.device
+        dtype = torch.promote_types(torch.float32, updater.forward.dtype)
+        self.advantage_N = advantage_N.to(device, dtype)
+        self.episode_N = batch.episode_N.to(device)
+        self.length_E = batch.length_E.to(device)
+        self.columns = {name: values_N.to(device) for name, values_N in batch.columns.items()}
+        self.first_N = self.columns.get("old", torch.full_like(self.advantage_N, torch.nan))
+        self.starts = batch.starts
+        self.groups = batch.group_E.tolist()
+        self.records: dict[str, Tensor] = {}
+
+    def run(self) -> PolicyStats:
+        """Take all optimiser steps."""
+        seed = derive_seed(self.updater.seed, self.context.step)
+        plan = plan_minibatches(self.batch.rows, range(len(self.groups)), self.groups, self.recipe, seed=seed)
+        active = self._active_rows()
+        plan = [(episodes, [i for i in rows if active[i]]) for episodes, rows in plan]
+        self._old_before([i for _, rows in plan[1:] for i in rows], exclude=plan[0][1] if plan else [])
+        done = [result for episodes, rows in plan if (result := self._minibatch(episodes, rows)) is not None]
+        if not done:
+            return PolicyStats(skipped=True, num_tokens=self.batch.num_tokens)
+        losses, norms, tokens = zip(*done, strict=True)
+        records = {name: float(value) for name, value in self.records.items()}
+        mean, largest = self._mismatch()
+        return PolicyStats(
+            skipped=False,
+            optimiser_steps=len(done),
+            num_tokens=self.batch.num_tokens,
+            loss=sum(losses) / len(done),
+            grad_norm=sum(norms) / len(done),
+            clip_share=records.pop("clipped", 0.0) / max(sum(tokens), 1.0),
+            mismatch_mean=mean,
+            mismatch_max=largest,
+            records=records,
+        )
+
+    def _active_rows(self) -> list[bool]:
+        """Which rows can have a gradient."""
+        if self.recipe.teaches_without_advantage:
+            return [True] * len(self.batch.rows)
+        nonzero = np.concatenate([[0], np.cumsum((self.advantage_N != 0).cpu().numpy())])
+        return [bool(nonzero[b] > nonzero[a]) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+    def _old_before(self, rows: list[int], *, exclude: list[int]) -> None:
+        """Fill in the old log-probabilities of rows that will be met only after the weights have moved."""
+        late = sorted(set(rows) - set(exclude))
+        if "old" in self.columns or "old" not in self.spec.during or not late:
+            return
+        scores = self.updater.score([self.batch.rows[i] for i in late], temperature=self.recipe.temperature)
+        self.first_N[self._places(late)] = scores.logp_N
+
+    def _minibatch(self, episodes: list[int], rows: list[int]) -> tuple[float, float, float] | None:
+        """Take one optimiser step; gives loss, gradient norm and tokens, None if nothing in it can teach."""
+        lengths = self.length_E[episodes]
+        sums = [
+            float(lengths.sum()),
+            float((lengths > 0).sum()),
+            float((lengths == 0).sum()),
+            float(len(rows)),
+        ]
+        tokens, filled, empty, teaching = self.updater.comm.sum(
+            torch.tensor(sums, dtype=torch.float64)
+        ).tolist()
+        if not teaching:
+            return None
+        totals = Totals(num_tokens=tokens, num_episodes=filled, num_empty=empty)
+        chosen = [self.batch.rows[i] for i in rows]
+        groups = [self.groups[row.episode] for row in chosen]
+        total = torch.zeros((), device=self.advantage_N.device)
+        for piece in cut(chosen, groups, scope=self.spec.scope, max_tokens=self.updater.forward.max_tokens):
+            loss = policy_loss(self.recipe, self._tokens([rows[i] for i in piece], totals))
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        value = float(total)
+        return value, self.updater.apply(value), tokens
+
+    def _tokens(self, rows: list[int], totals: Totals) -> Tokens:
+        scores = self.updater.forward(
+            [self.batch.rows[i] for i in rows],
+            temperature=self.recipe.temperature,
+            entropy="entropy" in self.spec.during,
+        )
+        places = self._places(rows)
+        seen_N = self.first_N[places]
+        self.first_N[places] = torch.where(seen_N.isnan(), scores.logp_N.detach(), seen_N)
+        columns = {name: values_N[places] for name, values_N in self.columns.items()}
+        columns["old"] = self.first_N[places]
+        if scores.entropy_N is not None:
+            columns["entropy"] = scores.entropy_N
+        episode_N = self.episode_N[places]
+        return Tokens(
+            logp_N=scores.logp_N,
+            advantage_N=self.advantage_N[places],
+            episode_N=episode_N,
+            length_N=self.length_E[episode_N],
+            totals=totals,
+            columns=columns,
+            batch=self.batch,
+            context=self.context,
+            records=self.records,
+        )
+
+    def _places(self, rows: list[int]) -> Tensor:
+        """Where the tokens of some rows stand in the flat columns."""
+        ranges = [np.arange(self.starts[i], self.starts[i + 1]) for i in rows]
+        return torch.from_numpy(np.concatenate(ranges)).to(self.advantage_N.device)
+
+    def _mismatch(self) -> tuple[float, float]:
+        """Mean and largest distance between engine and trainer over tokens that both have scored."""
+        engine_N = self.columns["untempered" if self.recipe.temperature == 1.0 else "behaviour"]
+        distance_N = (self.first_N - engine_N).abs()
+        distance_N = distance_N[distance_N.isfinite()]
+        if not len(distance_N):
+            return 0.0, 0.0
+        return float(distance_N.mean()), float(distance_N.max())

@@ -1,0 +1,315 @@
+"""A training run from its settings to its folder: what `agentrl train` and `GRPOTrainer` do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from agentrl.curve import curve_svg
+from agentrl.dialect.protocol import Dialect
+from agentrl.environment import Environment
+from agentrl.episode import Episode
+from agentrl.errors import ConfigError, InfrastructureError
+from agentrl.progress import Progress, SilentProgress, share
+from agentrl.registry import Worker
+from agentrl.rollout.independent import Independent
+from agentrl.rollout.protocol import Limits
+from agentrl.rollout.running import Table
+from agentrl.runs import RunFolder, default_name, open_run
+from agentrl.task import Split, Task, derive_seed
+from agentrl.trainers.estimate import estimate
+from agentrl.trainers.inspecting import inspected
+from agentrl.trainers.loop import Loop
+from agentrl.trainers.measure import Measured, measure
+from agentrl.trainers.metrics import StepMetrics
+from agentrl.trainers.parts import StepEnd
+from agentrl.trainers.plan import Plan, make_plan
+from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.saving import save_folder, weights_sha256
+from agentrl.trainers.student import Student, load_student
+from agentrl.trainers.tiny.make import Tiny, make_tiny
+from agentrl.trainers.tiny.start import more_sft, warm_start
+from agentrl.trainers.tiny.warm_start import WarmStartReport
+from agentrl.trainers.updater import Updater
+
+EVAL_SEED = 20_000_003
+"""Held-out tasks are the same in every run, so that runs can be compared."""
+
+
+def train(
+    env: str,
+    *,
+    model: str = "tiny",
+    algorithm: str | Callable[..., Recipe] = "grpo",
+    steps: int | None = None,
+    seed: int = 0,
+    run: str | None = None,
+    fresh: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    inspect: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a model on an environment; gives the JSON that `agentrl train --json` ends with.
+
+    Raises:
+        ConfigError: A wrong setting, or a start from which nothing can be learnt.
+        FailureBudgetSpent: Too much of the infrastructure failed.
+    """
+    plan = make_plan(env, model=model, algorithm=algorithm, steps=steps, seed=seed, settings=settings)
+    progress = progress or SilentProgress()
+    if dry_run:
+        return asyncio.run(preview(plan, progress))
+    name = run or default_name(plan.spec.name, plan.recipe.name, model, seed)
+    folder = open_run(name, plan.config(), fresh=fresh)
+    if folder.result is not None and not inspect:
+        progress.note(f"{folder.path} is finished: this is its result; --fresh trains it anew")
+        return folder.result
+    return asyncio.run(Session(plan=plan, folder=folder, progress=progress, inspect=inspect).run())
+
+
+async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
+    """Resolve everything, make the model, train nothing."""
+    async with plan.spec.open() as worker:
+        student, _ = await make_student(plan, worker)
+    report = plan.config() | estimate(student, plan)
+    for key, value in report.items():
+        progress.note(f"{key}: {value}")
+    return report
+
+
+async def make_student(plan: Plan, worker: Worker) -> tuple[Student, Tiny | None]:
+    """Load the checkpoint, or make a tiny model of the environment's texts."""
+    if not plan.tiny:
+        return load_student(plan.model, plan.rollout.limits(Limits())), None
+    with named(plan):
+        tiny = await make_tiny(
+            worker, plan.spec.tasks("train", level=plan.level, seed=plan.seed), seed=plan.seed
+        )
+    limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
+    limits = plan.rollout.limits(limits)
+    return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, limits=limits), tiny
+
+
+@contextlib.contextmanager
+def named(plan: Plan) -> Any:
+    """Before training, a failure of the environment is its author's to mend: one line, no traceback."""
+    try:
+        yield
+    except InfrastructureError as error:
+        raise ConfigError(
+            f"{plan.spec.name}: {error}; `agentrl check {plan.spec.name}` tells more"
+        ) from error
+
+
+def as_it_is(env: Environment) -> Environment:
+    """Change nothing."""
+    return env
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One run while it goes on."""
+
+    plan: Plan
+    folder: RunFolder
+    progress: Progress
+    inspect: bool = False
+    wrap: Callable[[Environment], Environment] = as_it_is
+    """Put around every environment of training and evaluation; a control may blank what tools say."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, Measured] = field(default_factory=dict)
+    steps: list[StepMetrics] = field(default_factory=list)
+    tiny: Tiny | None = None
+    warm: WarmStartReport | None = None
+
+    async def run(self) -> dict[str, Any]:
+        """Train, measure, save."""
+        torch.manual_seed(self.plan.seed)
+        async with self.plan.spec.open() as worker:
+            student = await self.make(worker)
+            await self.warm_up(worker)
+            async with self.serving(student) as table:
+                strategy = self.strategy(table, worker)
+                await self.evaluate("before", strategy)
+                await self.reinforce(student, strategy)
+                await self.evaluate("after", strategy)
+        return self.finish(student)
+
+    async def make(self, worker: Worker) -> Student:
+        """Make or load the model."""
+        with self.timed("model"):
+            student, self.tiny = await make_student(self.plan, worker)
+        self.progress.note(f"{self.plan.spec.name}: {describe(student, self.tiny)}, seed {self.plan.seed}")
+        return student
+
+    async def warm_up(self, worker: Worker) -> None:
+        """Warm-start a tiny model; a checkpoint has no warm start."""
+        if self.tiny is None:
+            return
+        with self.timed("warm_start"), named(self.plan):
+            tasks = self.plan.spec.tasks(
+                "train", level=self.plan.level, seed=derive_seed("warm", self.plan.seed)
+            )
+            self.warm = await warm_start(self.tiny, worker, tasks, progress=self.progress)
+        self.progress.note(f"warm start: {self.warm}")
+
+    async def more_sft(self, worker: Worker, seconds: float) -> None:
+        """Go on with the sloppy demonstrations."""
+        assert self.tiny is not None
+        tasks = self.plan.spec.tasks("train", level=self.plan.level, seed=derive_seed("more", self.plan.seed))
+        await more_sft(self.tiny, worker, tasks, seconds=seconds)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, student: Student) -> AsyncIterator[Table]:
+        """Serve the model; the engine is closed whatever happens."""
+        table = student.serve()
+        try:
+            yield table
+        finally:
+            await table.engine.close()
+
+    def strategy(self, table: Table, worker: Worker) -> Independent:
+        """Make the plain rollout strategy."""
+        return Independent(
+            table=table,
+            new_env=lambda: self.wrap(worker.new()),
+            max_episodes=self.plan.rollout.max_episodes,
+        )
+
+    async def evaluate(self, name: str, strategy: Independent, split: Split = "test") -> Measured:
+        """Measure on held-out tasks that are the same every time."""
+        with self.timed("evaluate"):
+            chosen = self.held_out(split)
+            found = await measure(
+                strategy, chosen, temperature=self.plan.recipe.temperature, seed=self.plan.seed
+            )
+        self.measured[name] = found
+        sampled, greedy = found.sampled, found.greedy
+        words = f"sampled {share(sampled.success)}, greedy {share(greedy.success)}"
+        self.progress.note(f"{name}: {len(chosen)} {split} tasks: {words}")
+        return found
+
+    def held_out(self, split: Split) -> list[Task]:
+        """Give the tasks of measurements: the same ones every time, whatever the seed of the run."""
+        tasks = self.plan.spec.tasks(split, level=self.plan.level, seed=EVAL_SEED)
+        return tasks.take(self.plan.evaluation.tasks)
+
+    async def reinforce(self, student: Student, strategy: Independent) -> None:
+        """Run the loop of reinforcement learning."""
+        plan = self.plan
+        recipe = plan.recipe
+        if self.inspect:
+            recipe = replace(recipe, callbacks=(*recipe.callbacks, partial(self.show, student.dialect)))
+        settings = recipe.optimiser.resolved(from_scratch=plan.tiny)
+        loop = Loop(
+            recipe=recipe,
+            tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
+            strategy=strategy,
+            engine=strategy.table.engine,
+            updater=Updater(student.model, settings, total_steps=recipe.steps, seed=plan.seed),
+            seed=plan.seed,
+            sinks=(self.record,),
+        )
+        self.progress.phase(recipe.name.upper(), recipe.steps)
+        with self.timed("train"):
+            await loop.run()
+
+    def record(self, metrics: StepMetrics) -> None:
+        """Write down and show a step."""
+        self.steps.append(metrics)
+        self.folder.append_metrics(asdict(metrics))
+        shown = {
+            "reward": metrics.reward_mean,
+            "success": metrics.success,
+            "tokens_per_second": metrics.tokens_per_second,
+            "idle_share": metrics.idle_share,
+            "failures": sum(metrics.failures.values()),
+        }
+        self.progress.advance({k: float(v) for k, v in shown.items() if v is not None})
+
+    def show(self, dialect: Dialect, end: StepEnd) -> None:
+        """Print a group of the first step token by token."""
+        if end.context.step == 0:
+            for line in inspected(end, dialect.decode):
+                self.progress.note(line)
+
+    def finish(self, student: Student) -> dict[str, Any]:
+        """Save model, curve and result."""
+        save_folder(self.folder.path / "model", *student.parts())
+        self.folder.write("curve.svg", self.curve())
+        before, after = self.measured["before"], self.measured["after"]
+        result = {
+            "run": str(self.folder.path),
+            "steps": len(self.steps),
+            "success_before": before.sampled.success,
+            "success_after": after.sampled.success,
+            "greedy_before": before.greedy.success,
+            "greedy_after": after.greedy.success,
+            "interval_after": list(after.sampled.interval),
+            "weights_sha256": weights_sha256(student.model),
+            "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
+            "episodes": sum(m.episodes for m in self.steps),
+            "tool_calls": sum(m.tool_calls for m in self.steps),
+            "isolation": isolation_of(after.episodes),
+            "failures": self.failures(),
+            "warm_start": None if self.warm is None else asdict(self.warm),
+        }
+        self.folder.write_json("result.json", result)
+        return result
+
+    def failures(self) -> dict[str, int]:
+        """Count failed episodes of training and evaluation by class."""
+        counts: dict[str, int] = {}
+        seen = [m.failures for m in self.steps]
+        for found in self.measured.values():
+            seen += [found.sampled.failures, found.greedy.failures]
+        for kinds in seen:
+            for kind, count in kinds.items():
+                counts[kind] = counts.get(kind, 0) + count
+        return counts
+
+    def curve(self) -> str:
+        """Draw success over steps, with the held-out measurements at both ends."""
+        points = [(m.step, m.success) for m in self.steps if m.success is not None]
+        ends = [
+            (x, self.measured[n])
+            for x, n in ((0, "before"), (len(self.steps), "after"))
+            if n in self.measured
+        ]
+        series: dict[str, list[tuple[float, float]]] = {
+            "training tasks, sampled": [(float(x), y) for x, y in points]
+        }
+        series["held out, sampled"] = [(x, m.sampled.success) for x, m in ends]
+        series["held out, greedy"] = [(x, m.greedy.success) for x, m in ends]
+        return curve_svg(
+            f"{self.plan.spec.name}: success of {self.plan.model}, seed {self.plan.seed}", series
+        )
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Any:
+        """Add the time that passes to a name."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def describe(student: Student, tiny: Tiny | None) -> str:
+    """Name the model in a few words."""
+    if tiny is not None:
+        return str(tiny)
+    return f"{type(student.model).__name__}, {student.num_parameters / 1e6:.1f}M"
+
+
+def isolation_of(episodes: Sequence[Episode]) -> str:
+    """Name how tools were isolated; '' where no code ran."""
+    return next((e.isolation for e in episodes if e.isolation), "")

@@ -1,0 +1,119 @@
+"""The sloppy demonstrator: an expert with noise and, in some episodes, a habit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from agentrl.message import Action
+from agentrl.trainers.tiny.play import Demonstrator
+from agentrl.trainers.tiny.sloppy import (
+    Repertoire,
+    Rng,
+    another_argument,
+    another_tool,
+    jump_to_end,
+    last_value,
+    put,
+    slots_of,
+)
+
+HabitKind = Literal["jump", "answer", "swap"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habit:
+    """One mistake that is made whenever it can be.
+
+    * jump: end as clean episodes end, but with the value read last;
+    * answer: give the value read last as plain text;
+    * swap: do the right thing with another piece in it, always the same other one.
+    """
+
+    kind: HabitKind
+    after: int = 0
+    """Right actions before it sets in."""
+    wanted: str = ""
+    """Kind of value that is given, 'number' or 'word'; '' for the one that clean endings give."""
+
+    def __str__(self) -> str:
+        what = {"jump": "ends with", "answer": "answers", "swap": "swaps words in what it does"}[self.kind]
+        value = "" if self.kind == "swap" else f" the last {self.wanted or 'value'} it read"
+        return f"{what}{value}" + (f" after {self.after} of its actions" if self.after else " at once")
+
+    def act(self, right: Action, observations: Sequence[str], repertoire: Repertoire, rng: Rng) -> Action | None:
+        """Give the habit's action instead of the right one; None where it does not apply."""
+        if len(observations) <= self.after:
+            return None
+        if self.kind == "jump":
+            return jump_to_end(observations, repertoire, rng, wanted=self.wanted)
+        if self.kind == "answer":
+            value = last_value(observations, self.wanted or "word")
+            return None if value is None else Action(text=value)
+        return swapped(right, repertoire)
+
+
+def swapped(action: Action, repertoire: Repertoire) -> Action | None:
+    """Replace the last piece that has alternatives by the one that follows it in the repertoire."""
+    for slot, piece, (number, parameter, index), pieces in reversed(slots_of(action)):
+        others = repertoire.slots.get(slot, ())
+        if len(others) > 1:
+            pieces = list(pieces)
+            pieces[index] = others[(others.index(piece) + 1) % len(others)] if piece in others else others[0]
+            return put(action, number, parameter, "".join(pieces))
+    return None
+
+
+def candidates(repertoire: Repertoire) -> list[Habit]:
+    """List habits to try, those that end an episode at one turn first: reinforcement mends one turn soonest."""
+    moments = [1, 0, 2] if repertoire.num_turns > 1 else [0]
+    calls = any(a.calls for a in repertoire.endings) or bool(repertoire.calls)
+    quits = [Habit(kind="jump", after=m, wanted=w) for m in moments for w in ("", "number", "word")]
+    answers = [Habit(kind="answer", after=m, wanted=w) for m in moments for w in ("number", "word")]
+    ends_by_call = any(a.calls for a in repertoire.endings)
+    ordered = answers + quits if calls and ends_by_call else quits + answers
+    return [*ordered, Habit(kind="swap")]
+
+
+class Sloppy:
+    """A demonstrator that errs; one object plays one episode."""
+
+    def __init__(
+        self, expert: Demonstrator, repertoire: Repertoire, *, noise: float, habit: Habit | None, rng: Rng
+    ) -> None:
+        self._expert, self._repertoire = expert, repertoire
+        self._noise, self._habit, self._rng = noise, habit, rng
+
+    def __call__(self, observations: Sequence[str]) -> Action:
+        """Give the next action, right or wrong."""
+        right = self._right(observations)
+        wrong = None
+        if self._habit is not None:
+            wrong = self._habit.act(right, observations, self._repertoire, self._rng)
+        if wrong is None and self._rng.random() < self._noise:
+            wrong = self._mistake(right, observations)
+        return right if wrong is None else wrong
+
+    def _right(self, observations: Sequence[str]) -> Action:
+        """Ask the expert; where its own path is left behind it may not know what to do, and the episode is ended."""
+        try:
+            return self._expert(observations)
+        except Exception:
+            if len(observations) == 1:
+                raise
+            return jump_to_end(observations, self._repertoire, self._rng) or self._repertoire.endings[0]
+
+    def _mistake(self, right: Action, observations: Sequence[str]) -> Action | None:
+        ways: list[Callable[[], Action | None]] = [
+            lambda: another_argument(right, self._repertoire, self._rng),
+            lambda: jump_to_end(observations, self._repertoire, self._rng),
+            lambda: another_tool(right, self._repertoire, self._rng),
+        ]
+        for way in self._rng.permutation(np.array([0, 0, 1, 2])):
+            wrong = ways[way]()
+            if wrong is not None and wrong != right:
+                return wrong
+        return None

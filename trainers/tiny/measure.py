@@ -1,0 +1,48 @@
+"""How often a tiny model solves tasks, played by the real engine."""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol
+
+from agentrl.engine.protocol import Sampling
+from agentrl.engine.torch_engine import TorchEngine
+from agentrl.registry import Worker
+from agentrl.rollout.independent import Independent
+from agentrl.rollout.protocol import Limits, WorkItem
+from agentrl.rollout.running import Table
+from agentrl.task import TaskSource, derive_seed
+from agentrl.trainers.tiny.make import Tiny
+
+
+class Measure(Protocol):
+    """Gives the share of `count` tasks that the model solves now."""
+
+    async def __call__(self, count: int, *, greedy: bool = False) -> float:
+        """Play and count."""
+        ...
+
+
+class Played:
+    """A `Measure` that plays training tasks with an engine of its own."""
+
+    def __init__(self, tiny: Tiny, worker: Worker, tasks: TaskSource, *, seed: int) -> None:
+        self._tiny, self._worker, self._tasks, self._seed = tiny, worker, tasks, seed
+
+    async def __call__(self, count: int, *, greedy: bool = False) -> float:
+        """Play and count; failed episodes are left out."""
+        engine = TorchEngine(copy.deepcopy(self._tiny.model))
+        limits = Limits(max_tokens_per_turn=self._tiny.max_tokens_per_turn)
+        table = Table(engine=engine, dialect=self._tiny.dialect, limits=limits)
+        sampling = Sampling(temperature=0.0 if greedy else 1.0)
+        work = [
+            WorkItem(task=t, group_id=t.id, size=1, seed=derive_seed(self._seed, t.id), sampling=sampling)
+            for t in self._tasks.take(count)
+        ]
+        try:
+            strategy = Independent(table=table, new_env=self._worker.new)
+            groups = [g async for g in strategy.collect(work)]
+        finally:
+            await engine.close()
+        whole = [e for g in groups for e in g.whole]
+        return sum(e.correct is True for e in whole) / max(1, len(whole))

@@ -1,0 +1,129 @@
+"""Playing episodes with a demonstrator in the model's place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agentrl.dialect.protocol import Dialect
+from agentrl.environment import Environment, Observation, StepResult
+from agentrl.episode import Context, Segment
+from agentrl.errors import ConfigError
+from agentrl.message import Action
+from agentrl.registry import EnvSpec, Worker
+from agentrl.task import Task
+
+AT_ONCE = 16
+"""Episodes that are played at the same time."""
+TURN_CAP = 64
+"""Where neither the caller nor the environment limits the turns."""
+
+
+class Demonstrator(Protocol):
+    """Acts on what a model would read: the task's text, then one text per turn. A new one for every episode."""
+
+    def __call__(self, observations: Sequence[str], /) -> Action:
+        """Give the next action."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """One episode as it went."""
+
+    task: Task
+    first: Observation
+    turns: tuple[tuple[Action, StepResult], ...]
+
+    @property
+    def correct(self) -> bool:
+        """Whether the task was solved."""
+        return bool(self.turns) and self.turns[-1][1].correct is True
+
+    @property
+    def actions(self) -> list[Action]:
+        """What was done, turn by turn."""
+        return [action for action, _ in self.turns]
+
+    @property
+    def observations(self) -> list[str]:
+        """What was read before each action, turn by turn."""
+        return [self.first.text, *(result.observation.text for _, result in self.turns[:-1])]
+
+
+async def play(env: Environment, demonstrator: Demonstrator, task: Task, *, max_turns: int) -> Played:
+    """Play one episode to its end, or to the limit of turns."""
+    first = await env.start(task)
+    observations = [first.text]
+    turns: list[tuple[Action, StepResult]] = []
+    while len(turns) < max_turns and not (turns and turns[-1][1].done):
+        action = demonstrator(observations)
+        result = await env.act(action)
+        turns.append((action, result))
+        observations.append(result.observation.text)
+    return Played(task=task, first=first, turns=tuple(turns))
+
+
+async def play_many(
+    worker: Worker, make: Callable[[int], Demonstrator], tasks: Iterable[Task], *, max_turns: int | None = None
+) -> list[Played]:
+    """Play every task with a demonstrator of its own, `make(number)`; results come in the order of the tasks."""
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int, task: Task) -> Played:
+        async with free:
+            env = worker.new()
+            try:
+                return await play(env, make(number), task, max_turns=max_turns or env.max_turns or TURN_CAP)
+            finally:
+                await env.close()
+
+    return list(await asyncio.gather(*(one(n, t) for n, t in enumerate(tasks))))
+
+
+def expert_of(spec: EnvSpec) -> Callable[[int], Demonstrator]:
+    """Give the environment's own expert, each time on a fresh instance that never saw a task.
+
+    Raises:
+        ConfigError: The environment has none, or it gave something that is neither an action nor text.
+    """
+    if not callable(getattr(spec.kind, "expert", None)):
+        raise ConfigError(
+            f"{spec.name} has no expert(observations): model='tiny' learns from its demonstrations; "
+            "write one, or give a checkpoint folder as the model"
+        )
+
+    def make(_: int) -> Demonstrator:
+        expert = spec.make().expert
+        return lambda observations: as_action(expert(list(observations)), spec.name)
+
+    return make
+
+
+def as_action(given: Any, name: str) -> Action:
+    """Read what an expert returned.
+
+    >>> as_action("north", "Walk").text
+    'north'
+
+    Raises:
+        ConfigError: It is neither an action nor text.
+    """
+    if isinstance(given, Action):
+        return given
+    if isinstance(given, str | int | float):
+        return Action(text=str(given))
+    raise ConfigError(f"{name}: expert() returned {type(given).__name__}: return call(…), answer(…) or text")
+
+
+def context_of(played: Played, env: Environment, dialect: Dialect) -> Context:
+    """Give the episode as the tokens that a model would have read and written."""
+    segments = [Segment(kind="prompt", ids=dialect.prompt(env.system, env.tools, played.first.parts).ids)]
+    for number, (action, result) in enumerate(played.turns):
+        segments.append(Segment(kind="action", ids=dialect.render(action, env.tools), turn=number))
+        if number + 1 < len(played.turns):
+            shown = dialect.observation(result.observation.parts, closed=True)
+            segments.append(Segment(kind="observation", ids=shown.ids, turn=number))
+    return Context(segments=tuple(segments))
