@@ -1,6 +1,4 @@
 """`agentrl demo`: a tool-using agent from scratch in about a minute, and controls that could refute it."""
-it.
-"""
 
 from __future__ import annotations
 

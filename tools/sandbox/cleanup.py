@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import stat
 import tempfile
 
 _PREFIX = "agentrl-sandbox-"
@@ -12,15 +13,17 @@ _LOCK = "in-use"
 
 
 class HostFolder:
-    """A temporary folder that other users can pass through but not list; left-overs of dead owners are swept."""
+    """A temporary folder that others can pass through but not list; what dead owners left is swept."""
 
     def __init__(self) -> None:
         for path in glob.glob(os.path.join(tempfile.gettempdir(), f"{_PREFIX}*")):
             _sweep(path)
         self.path = tempfile.mkdtemp(prefix=_PREFIX)
         os.chmod(self.path, 0o711)
-        self._lock = os.open(f"{self.path}/{_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        unlocked = f"{self.path}/{_LOCK}-soon"
+        self._lock = os.open(unlocked, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.rename(unlocked, f"{self.path}/{_LOCK}")
 
     async def remove(self) -> None:
         os.close(self._lock)
@@ -28,8 +31,11 @@ class HostFolder:
 
 
 def _sweep(path: str) -> None:
-    """Remove a folder that nobody holds the lock of; one that is just being made has no lock file yet."""
+    """Remove a folder of this user that nobody holds the lock of; one that is being made has no lock yet."""
     with contextlib.suppress(OSError):
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return
         descriptor = os.open(f"{path}/{_LOCK}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -194,7 +194,7 @@ def _landlock(limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
     shared_paths = ("/lib64", "/lib", "/usr/lib", "/usr/share/zoneinfo", *_SYSTEM_FILES, *_LANDLOCK_DEVICES)
     roots = (*shared_paths, f"{sys.base_prefix}/lib", *found.values(), packages)
     readable = (*_library_paths(), *found.values(), packages)
-    shared = all(_open_to_all(path) for path in (sys.base_prefix, *found.values(), folders))
+    shared = all(open_to_all(path) for path in (sys.base_prefix, *found.values(), folders))
     settings = _settings(
         "landlock",
         limits,
@@ -220,7 +220,7 @@ def _library_paths() -> list[str]:
     return [*shared, *libpython, *entries, *_LANDLOCK_DEVICES]
 
 
-def _open_to_all(path: str) -> bool:
+def open_to_all(path: str) -> bool:
     """Whether any user can reach a folder."""
     while path != "/":
         if not os.stat(path).st_mode & stat.S_IXOTH:

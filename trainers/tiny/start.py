@@ -1,51 +1,53 @@
-"""The warm start as a run calls it."""
+"""The warm start in one call."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
-from agentrl.progress import Progress
 from agentrl.registry import Worker
-from agentrl.task import TaskSource
+from agentrl.task import TaskSource, derive_seed
 from agentrl.trainers.optimiser import OptimiserSettings
-from agentrl.trainers.tiny.demonstrations import Demonstrations
+from agentrl.trainers.tiny.demonstrations import Demonstrations, SloppySettings
 from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.measure import Played
-from agentrl.trainers.tiny.warm_start import WarmStart, WarmStartReport, WarmStartStep
+from agentrl.trainers.tiny.warm_start import WarmStart, WarmStartReport, WarmStartSettings, WarmStartStep
 from agentrl.trainers.updater import Updater
 
 
-def prepare(tiny: Tiny, worker: Worker, tasks: TaskSource) -> WarmStart:
-    """Put the parts of a warm start together."""
-    return WarmStart(
-        tiny=tiny,
-        demonstrations=Demonstrations(worker=worker, tiny=tiny, tasks=tasks, seed=tiny.seed),
-        measure=Played(tiny, worker, tasks, seed=tiny.seed),
-        updater=Updater(tiny.model, OptimiserSettings(learning_rate=3e-3, beta2=0.98), total_steps=1),
+async def warm_start(
+    tiny: Tiny,
+    worker: Worker,
+    tasks: TaskSource,
+    *,
+    seed: int = 0,
+    sloppy: SloppySettings | None = None,
+    settings: WarmStartSettings | None = None,
+    on_step: Callable[[WarmStartStep], None] = lambda step: None,
+) -> WarmStartReport:
+    """Teach a tiny model to act like a sloppy expert; it is trained in place.
+
+    Args:
+        tiny: What `make_tiny` gave.
+        worker: Makes the environment's instances.
+        tasks: Of the training split; demonstrations and measurements take from it.
+        seed: Of everything random here.
+        sloppy: How sloppy the demonstrations are.
+        settings: How long and how well to teach.
+        on_step: Called after every step, for a progress line.
+
+    Raises:
+        ConfigError: The demonstrations were not learnt, or the start is hopeless; one line says which.
+    """
+    demonstrations = Demonstrations(
+        worker=worker, tiny=tiny, tasks=tasks, seed=derive_seed(seed, "warm-start"), settings=sloppy or SloppySettings()
     )
-
-
-async def warm_start(tiny: Tiny, worker: Worker, tasks: TaskSource, *, progress: Progress) -> WarmStartReport:
-    """Warm-start a tiny model in place."""
-    warm = prepare(tiny, worker, tasks)
-    shown = ""
-
-    def on_step(step: WarmStartStep) -> None:
-        nonlocal shown
-        if step.step == 1:
-            shown = step.phase
-            progress.phase(f"warm start: {shown}", step.steps)
-        progress.advance({"loss": step.stats.loss})
-
-    warm.on_step = on_step
-    return await warm.run()
-
-
-async def more_sft(tiny: Tiny, worker: Worker, tasks: TaskSource, *, seconds: float) -> None:
-    """Go on with the sloppy mixture for some time: a control for reinforcement learning."""
-    warm = prepare(tiny, worker, tasks)
-    await warm.demonstrations.calibrate()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        stock, _ = await warm.demonstrations.with_habit(warm.settings.stock)
-        await warm.train("more", stock, steps=40, rate=1e-3, final=1.0)
+    updater = Updater(tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1, seed=seed)
+    run = WarmStart(
+        tiny=tiny,
+        demonstrations=demonstrations,
+        measure=Played(tiny, worker, tasks, seed=derive_seed(seed, "measure")),
+        updater=updater,
+        settings=settings or WarmStartSettings(),
+        on_step=on_step,
+    )
+    return await run.run()

@@ -41,7 +41,7 @@ class WarmStartSettings:
     """Steps of each round of the skill phase; a check follows each."""
     rates: tuple[float, ...] = (3e-3, 2e-3, 1.5e-3, 1.5e-3)
     """Learning rate of each round; it falls to a tenth over the second half."""
-    good: float = 0.85
+    good: float = 0.75
     """Share of the noisy expert's own success at which the skill phase ends early."""
     enough: float = 0.7
     """The least share of it at the end of the last round; below, the run stops."""

@@ -24,7 +24,7 @@ FORKED = struct.Struct("<qi")
 EXITED = struct.Struct("<qi8s")
 """Number of the sandbox, wait status, why the zygote killed it."""
 _WATCH_SECONDS, _LONGEST_WATCH_SECONDS, _WATCH_SHARE = 0.05, 0.2, 20
-"""The pause between two looks grows with the CPU time that a look takes, but hostile code cannot stretch it far."""
+"""The pause between two looks grows with the CPU time that one takes; hostile code cannot stretch it far."""
 _CPU_SLACK_SECONDS = 0.25
 """RLIMIT_CPU has whole seconds and strikes a little early."""
 
