@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from agentrl.curve import sparkline
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.console import Console
+    from rich.progress import Progress as Bars
 
 Metrics = Mapping[str, float]
+NAME_WIDTH = 17
 PLAIN_SECONDS = 5.0
 """Without a terminal, a phase says where it stands this often."""
 
@@ -100,6 +102,7 @@ class Phase:
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total, self.done = name, total, 0
         self.started = time.monotonic()
+        self.ended: float | None = None
         self.curve: list[float] = []
         self.metrics: dict[str, float] = {}
         self.words = ""
@@ -111,11 +114,18 @@ class Phase:
             self.metrics = dict(metrics)
             if (value := metrics.get("success")) is not None and value == value:
                 self.curve.append(value)
+        if self.complete:
+            self.ended = time.monotonic()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.done >= self.total
 
     @property
     def seconds(self) -> float:
-        """How long it has run."""
-        return time.monotonic() - self.started
+        """How long it has run, or did."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.started
 
     def text(self) -> str:
         """Give what stands behind the bar."""
@@ -130,7 +140,7 @@ class Phase:
 
     def time(self) -> str:
         """Give the time left, or the time it took once it is done."""
-        if self.done >= self.total or not self.done:
+        if self.complete or not self.done:
             return duration(self.seconds)
         return f"{duration(self.seconds / self.done * (self.total - self.done))} left"
 
@@ -165,56 +175,47 @@ class PlainProgress:
     def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None:
         assert self._phase is not None, "advance before phase"
         self._phase.advance(metrics, steps)
-        if time.monotonic() - self._shown >= self._seconds and self._phase.done < self._phase.total:
-            self._show()
+        if time.monotonic() - self._shown >= self._seconds and not self._phase.complete:
+            self._show(self._phase)
 
     def remark(self, text: str) -> None:
         if self._phase is not None:
             self._phase.words = text
 
     def note(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        if self._phase is not None and self._phase.complete:
+            self.close()
+        self._print(text)
 
     def close(self) -> None:
-        if self._phase is not None:
-            if self._phase.done:
-                self._show()
-            self._phase = None
+        phase, self._phase = self._phase, None
+        if phase is not None and phase.done:
+            self._show(phase)
 
-    def _show(self) -> None:
-        phase = self._phase
-        assert phase is not None
+    def _show(self, phase: Phase) -> None:
         self._shown = time.monotonic()
         count = f"{phase.done}/{phase.total}"
-        self.note(f"  {phase.name:<12} {count:>9}  {phase.time():>10}  {phase.text()}".rstrip())
+        self._print(f"  {phase.name:<{NAME_WIDTH}} {count:>9}  {phase.time():>13}  {phase.text()}".rstrip())
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
 
 
 class RichProgress:
-    """Draws one live line per phase in a terminal."""
+    """Draws one live line per phase in a terminal; it stays when the phase is over."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bars
 
-        columns = (
-            TextColumn("  {task.description:<12}", markup=False),
-            BarColumn(bar_width=16),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
-            TextColumn("{task.fields[time]:>8}", markup=False),
-            TextColumn("{task.fields[text]}", markup=False),
-        )
         self._console = Console(file=stream, highlight=False)
-        self._bars = Bars(*columns, console=self._console, refresh_per_second=8)
+        self._bars: Bars | None = None
         self._phase: Phase | None = None
-        self._task: TaskID | None = None
 
     def phase(self, name: str, total: int) -> None:
-        self._finish()
-        if not self._bars.live.is_started:
-            self._bars.start()
-        self._phase = Phase(name, total)
-        self._task = self._bars.add_task(name, total=total, time="", text="")
+        self.close()
+        self._phase, self._bars = Phase(name, total), new_bars(self._console)
+        self._bars.add_task(name, total=total, time="", text="")
+        self._bars.start()
 
     def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None:
         assert self._phase is not None, "advance before phase"
@@ -227,23 +228,35 @@ class RichProgress:
             self._draw()
 
     def note(self, text: str) -> None:
+        if self._phase is not None and self._phase.complete:
+            self.close()
         self._console.print(text, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        self._finish()
-        self._bars.stop()
-
-    def _finish(self) -> None:
-        if self._phase is not None:
+        if self._phase is not None and self._bars is not None:
             self._draw()
-            assert self._task is not None
-            self._bars.update(self._task, time=duration(self._phase.seconds))
-            self._phase = None
+            self._bars.stop()
+        self._phase = self._bars = None
 
     def _draw(self) -> None:
-        phase = self._phase
-        assert phase is not None and self._task is not None
-        self._bars.update(self._task, completed=phase.done, time=phase.time(), text=phase.text())
+        phase, bars = self._phase, self._bars
+        assert phase is not None and bars is not None
+        bars.update(bars.task_ids[0], completed=phase.done, time=phase.time(), text=phase.text())
+
+
+def new_bars(console: Console) -> Bars:
+    """Make the live line of one phase."""
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn(f"  {{task.description:<{NAME_WIDTH}}}", markup=False),
+        BarColumn(bar_width=16),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
+        TextColumn("{task.fields[time]:>8}", markup=False),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
+    return Bars(*columns, console=console, refresh_per_second=8)
 
 
 def progress_for(stream: TextIO) -> Progress:

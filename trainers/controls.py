@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +12,18 @@ from agentrl.adapter import Adapter
 from agentrl.environment import Environment, Observation, StepResult
 from agentrl.episode import ScoredGroup
 from agentrl.message import Action, Part, ToolResult
-from agentrl.task import Task, derive_seed
+from agentrl.registry import Worker
+from agentrl.task import Task, TaskSource, derive_seed
 from agentrl.toolkit import ToolSpec
+from agentrl.trainers.batch import Row
+from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.parts import StepContext
+from agentrl.trainers.tiny.demonstrations import Demonstrations
+from agentrl.trainers.tiny.make import Tiny
+from agentrl.trainers.updater import Updater
+
+STOCK = 1024
+"""Demonstrations that are reused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +85,16 @@ def blanked(part: Part) -> Part:
     ''
     """
     return replace(part, text="", error=False) if isinstance(part, ToolResult) else part
+
+
+async def more_sft(tiny: Tiny, worker: Worker, tasks: TaskSource, *, seconds: float) -> None:
+    """Go on with the sloppy demonstrations for some time, in the place of reinforcement learning."""
+    demonstrations = Demonstrations(worker=worker, tiny=tiny, tasks=tasks, seed=tiny.seed)
+    await demonstrations.calibrate()
+    stock, _ = await demonstrations.with_habit(STOCK)
+    rows = [Row.of(context) for context in stock]
+    updater = Updater(tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1)
+    rng = np.random.default_rng(tiny.seed)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        await asyncio.to_thread(updater.sft_step, [rows[i] for i in rng.integers(len(rows), size=64)])

@@ -18,14 +18,16 @@ from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.runs import open_run
-from agentrl.trainers.controls import Blanked, ShuffledReward
+from agentrl.task import derive_seed
+from agentrl.trainers.controls import Blanked, ShuffledReward, more_sft
 from agentrl.trainers.plan import make_plan
 from agentrl.trainers.session import Session, isolation_of
 from agentrl.trainers.student import Student
 
 Control = Literal["no-tool", "shuffled-reward", "more-sft"]
 CONTROLS: tuple[Control, ...] = ("no-tool", "shuffled-reward", "more-sft")
-STEPS = 40
+RECIPE = {"steps": 30, "groups_per_step": 16}
+"""Less than the defaults, to be done in a minute."""
 INIT_TASKS = 64
 """Tasks for the model before any training: it solves none, and says so quickly."""
 MORE_SFT_SECONDS = 15.0
@@ -55,8 +57,8 @@ def run_demo(
     if control is not None and control not in CONTROLS:
         raise ConfigError(unknown("control", control, CONTROLS))
     began = time.perf_counter() - process_seconds()
-    settings = {"env.isolation": "none"} if unsafe_local else {}
-    plan = make_plan("code", seed=seed, steps=STEPS, settings=settings)
+    settings: dict[str, Any] = {"env.isolation": "none"} if unsafe_local else {}
+    plan = make_plan("code", seed=seed, settings=RECIPE | settings)
     if control == "shuffled-reward":
         plan = replace(plan, recipe=replace(plan.recipe, reward_transforms=(ShuffledReward(seed=seed),)))
     name = f"demo-{seed}" if control is None else f"demo-{control}-{seed}"
@@ -108,7 +110,11 @@ class Demo:
         """Reinforcement learning, or the control in its place."""
         if self.control == "more-sft":
             with self.session.timed("train"):
-                await self.session.more_sft(worker, MORE_SFT_SECONDS)
+                tasks = self.session.plan.spec.tasks(
+                    "train", seed=derive_seed("more", self.session.plan.seed)
+                )
+                assert self.session.tiny is not None
+                await more_sft(self.session.tiny, worker, tasks, seconds=MORE_SFT_SECONDS)
             await strategy.table.engine.update(dict(student.model.named_parameters()), version=1)
         else:
             await self.session.reinforce(student, strategy)

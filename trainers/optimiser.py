@@ -130,11 +130,7 @@ class Optimiser:
         Raises:
             NonFiniteError: The norm is not finite.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        for gradient in gradients:
-            summed = comm.sum(gradient)
-            if summed is not gradient:
-                gradient.copy_(summed)
+        gradients = [self._summed(p, comm) for p in self.parameters]
         norm = torch.nn.utils.get_total_norm(gradients)
         value = float(norm)
         if not math.isfinite(value):
@@ -150,6 +146,12 @@ class Optimiser:
         self.adam.step()
         self.zero_grad()
         return value
+
+    def _summed(self, parameter: Tensor, comm: Comm) -> Tensor:
+        """Sum a gradient over all processes; one without any token of its own gives zero."""
+        local = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = comm.sum(local)
+        return parameter.grad
 
     def advance(self) -> None:
         """Move the schedule on by one step of the driver; minibatches of one step share a rate."""

@@ -99,61 +99,61 @@ class Tokens:
 class Score(Protocol):
     """Gives the episodes of a group their rewards; failed ones are left out and counted."""
 
-    def __call__(self, group: Group, context: StepContext) -> ScoredGroup: ...
+    def __call__(self, group: Group, context: StepContext, /) -> ScoredGroup: ...
 
 
 class RewardTransform(Protocol):
     """Changes rewards."""
 
-    def __call__(self, group: ScoredGroup, context: StepContext) -> ScoredGroup: ...
+    def __call__(self, group: ScoredGroup, context: StepContext, /) -> ScoredGroup: ...
 
 
 class GroupTransform(Protocol):
     """Adds episodes to a group or leaves some out, with a reason; an emptied group is dropped."""
 
-    def __call__(self, group: ScoredGroup, context: StepContext) -> ScoredGroup: ...
+    def __call__(self, group: ScoredGroup, context: StepContext, /) -> ScoredGroup: ...
 
 
 class Advantage(Protocol):
     """Gives every trained token its advantage, [N]; `batch.spread` turns one value per episode into that."""
 
-    def __call__(self, batch: TrainBatch, context: StepContext) -> Tensor: ...
+    def __call__(self, batch: TrainBatch, context: StepContext, /) -> Tensor: ...
 
 
 class Shaper(Protocol):
     """Changes advantages after normalisation, [N] to [N]; nothing in it is differentiated."""
 
-    def __call__(self, advantage_N: Tensor, batch: TrainBatch, context: StepContext) -> Tensor: ...
+    def __call__(self, advantage_N: Tensor, batch: TrainBatch, context: StepContext, /) -> Tensor: ...
 
 
 class Ratio(Protocol):
     """Gives the log of new to old probability, [N]."""
 
-    def __call__(self, tokens: Tokens) -> Tensor: ...
+    def __call__(self, tokens: Tokens, /) -> Tensor: ...
 
 
 class Bounds(Protocol):
     """Gives the range of the ratio in which a token earns: (low, high)."""
 
-    def __call__(self, tokens: Tokens) -> tuple[Bound, Bound]: ...
+    def __call__(self, tokens: Tokens, /) -> tuple[Bound, Bound]: ...
 
 
 class Surrogate(Protocol):
     """Gives one loss per token, [N], or a scalar that needs no aggregation."""
 
-    def __call__(self, log_ratio_N: Tensor, bounds: tuple[Bound, Bound], tokens: Tokens) -> Tensor: ...
+    def __call__(self, log_ratio_N: Tensor, bounds: tuple[Bound, Bound], tokens: Tokens, /) -> Tensor: ...
 
 
 class Regulariser(Protocol):
     """Gives what is added to the loss of each token, [N], and where it replaces the surrogate (or None)."""
 
-    def __call__(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]: ...
+    def __call__(self, tokens: Tokens, /) -> tuple[Tensor, Tensor | None]: ...
 
 
 class Aggregate(Protocol):
     """Gives one number from one loss per token; denominators come from `tokens.totals` alone."""
 
-    def __call__(self, loss_N: Tensor, tokens: Tokens) -> Tensor: ...
+    def __call__(self, loss_N: Tensor, tokens: Tokens, /) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -171,7 +171,7 @@ class StepEnd:
 class Callback(Protocol):
     """Looks at a finished step; may keep things in `end.context.state`."""
 
-    def __call__(self, end: StepEnd) -> None: ...
+    def __call__(self, end: StepEnd, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

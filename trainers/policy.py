@@ -97,7 +97,7 @@ def plan_minibatches(
     random = np.random.default_rng(seed)
     plan = []
     for _ in range(recipe.inner_epochs):
-        for share in np.array_split(random.permutation(units), min(recipe.minibatches, max(len(units), 1))):
+        for share in np.array_split(random.permutation(units), recipe.minibatches):
             chosen = set(share.tolist())
             members = [e for e in episodes if unit_of[e] in chosen]
             inside = set(members)

@@ -35,8 +35,8 @@ from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.saving import save_folder, weights_sha256
 from agentrl.trainers.student import Student, load_student
 from agentrl.trainers.tiny.make import Tiny, make_tiny
-from agentrl.trainers.tiny.start import more_sft, warm_start
-from agentrl.trainers.tiny.warm_start import WarmStartReport
+from agentrl.trainers.tiny.start import warm_start
+from agentrl.trainers.tiny.warm_start import WarmStartReport, WarmStartStep
 from agentrl.trainers.updater import Updater
 
 EVAL_SEED = 20_000_003
@@ -158,14 +158,14 @@ class Session:
             tasks = self.plan.spec.tasks(
                 "train", level=self.plan.level, seed=derive_seed("warm", self.plan.seed)
             )
-            self.warm = await warm_start(self.tiny, worker, tasks, progress=self.progress)
+            self.warm = await warm_start(self.tiny, worker, tasks, seed=self.plan.seed, on_step=self.warming)
         self.progress.note(f"warm start: {self.warm}")
 
-    async def more_sft(self, worker: Worker, seconds: float) -> None:
-        """Go on with the sloppy demonstrations."""
-        assert self.tiny is not None
-        tasks = self.plan.spec.tasks("train", level=self.plan.level, seed=derive_seed("more", self.plan.seed))
-        await more_sft(self.tiny, worker, tasks, seconds=seconds)
+    def warming(self, step: WarmStartStep) -> None:
+        """Show a step on demonstrations."""
+        if step.step == 1:
+            self.progress.phase(f"warm start, {step.phase}", step.steps)
+        self.progress.advance({"loss": step.stats.loss})
 
     @contextlib.asynccontextmanager
     async def serving(self, student: Student) -> AsyncIterator[Table]:

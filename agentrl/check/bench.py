@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from agentrl.adapter import Adapter
+from agentrl.adapter import Adapter, blocking, ran, runs_on_loop
 from agentrl.check.actions import Actor
 from agentrl.check.report import Faulty, Hung
 from agentrl.environment import Observation, StepResult
 from agentrl.message import Action
 from agentrl.registry import EnvSpec, Worker
 from agentrl.task import Split, Task
+from agentrl.threads import OwnThread
 
 TURNS = 12
 """Actions per trial episode, where the environment does not end it earlier."""
-STATES_APART = ("shared", "split", "level")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +55,14 @@ class Bench:
         """Give a task of the environment's own source."""
         return self.spec.tasks(split, level=self.levels[0] if level is None else level, seed=self.seed).at(position)
 
+    def positions(self, most: int, seconds: float = 1.0) -> Iterator[int]:
+        """Count tasks, at least two of them, until there are enough or the time is spent."""
+        end = time.monotonic() + seconds
+        for position in range(max(2, min(most, self.seeds))):
+            if position >= 2 and time.monotonic() > end:
+                return
+            yield position
+
     def tell(self, doing: str) -> None:
         """Note what is about to happen, in case it never ends."""
         self.doing = doing
@@ -85,8 +94,11 @@ class Bench:
             yield table
             for game in table.games:
                 await game.close()
-        finally:
-            await self.within("closing what instances share", context.__aexit__(None, None, None), 3 * self.seconds)
+        except BaseException:
+            with suppress(Exception):
+                await asyncio.wait_for(context.__aexit__(None, None, None), self.seconds)
+            raise
+        await self.within("closing what instances share", context.__aexit__(None, None, None), 3 * self.seconds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,6 +204,22 @@ class Game:
                 break
             await self.act(action)
         return self
+
+    async def call(self, doing: str, function: Callable[[], Any], seconds: float | None = None) -> Any:
+        """Call into the instance as its author wrote it, past the adapter."""
+        if runs_on_loop(self.raw):
+            return await self.bench.within(doing, ran(function), seconds)
+        return await self.bench.within(doing, OwnThread("env-raw").run(blocking, function), seconds)
+
+    async def reset_raw(self, task: Task) -> Any:
+        """Give what `reset` of a plain environment returns."""
+        self.task, options = task, {"split": task.split, "level": task.level, "payload": dict(task.payload)}
+        return await self.call(f"reset of {name_of(task)}", lambda: self.raw.reset(seed=task.seed, options=options))
+
+    async def step_raw(self, action: Action) -> Any:
+        """Give what `step` of a plain environment returns."""
+        given = action if self.env.tools else action.text
+        return await self.call(f"step({shown(action)})", lambda: self.raw.step(given))
 
     async def close(self) -> None:
         """Close it; once more does nothing."""

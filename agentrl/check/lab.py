@@ -50,11 +50,12 @@ class WorkerProcess:
     def __init__(self, changes: str) -> None:
         kept = [c for c in changes.split(",") if c not in {"hash", "zone"}]
         environment = dict(os.environ) | THREADS | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        environment.pop("PYTHONWARNINGS", None)
         environment["PYTHONHASHSEED"] = "4711" if "hash" in changes else "1"
         if "clock" in changes:
             environment["TZ"] = "Asia/Kathmandu"
         self._errors = tempfile.TemporaryFile()
-        command = [sys.executable, "-W", "ignore", "-m", "agentrl.check.worker", ",".join(kept)]
+        command = [sys.executable, "-m", "agentrl.check.worker", ",".join(kept)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -77,7 +77,7 @@ class Plan:
         """Give the request for one check; the deadline ends what the check's own time limits cannot."""
         data = {"name": self.name, "settings": self.settings, "check": check}
         limits = {"seconds": self.seconds, "seeds": self.seeds, "seed": self.seed}
-        return data | limits | {"deadline": 10 + 4 * self.seconds}
+        return data | limits | {"deadline": 15 + 3 * self.seconds}
 
 
 def check_environment(

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -32,6 +33,7 @@ from agentrl.registry import resolve_env
 
 Reply = dict[str, Any]
 PR_SET_CHILD_SUBREAPER = 36
+MEMORY = 2 << 30
 
 
 def main(changes: str) -> None:
@@ -130,6 +132,7 @@ def execute(request: Reply, pipe: int, folder: str) -> None:
     """Run one check here, with a folder of its own for temporary files, and write its verdict."""
     os.setsid()
     adopt_orphans()
+    limit_memory()
     os.environ["TMPDIR"] = tempfile.tempdir = folder
 
     def send(message: Reply) -> None:
@@ -145,6 +148,13 @@ def execute(request: Reply, pipe: int, folder: str) -> None:
     )
     with contextlib.suppress(BaseException):
         asyncio.run(judge(PROBES[request["check"]], bench, send))
+
+
+def limit_memory() -> None:
+    """Turn an argument that asks for gigabytes into a MemoryError, before it harms the machine."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    wanted = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
 async def judge(probe: Callable[[Bench], Any], bench: Bench, send: Callable[[Reply], None]) -> None:

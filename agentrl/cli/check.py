@@ -18,21 +18,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     """Check and print a line per check; exit code 1 when one fails."""
-    from agentrl.check import check_environment
+    from agentrl.check import CHECKS, CheckResult, check_environment
 
-    spec = environment_of(options)
-    result = check_environment(spec, seed=options.seed)
-    width = max(len(check["name"]) for check in result["checks"])
-    for check in result["checks"]:
-        out.say(
-            f"  {'ok  ' if check['passed'] else 'FAIL'}  {check['name']:<{width}}  {check['detail']}".rstrip()
-        )
-    failed = sum(not check["passed"] for check in result["checks"])
-    out.say(
-        f"{result['env']}: " + (f"{failed} of {len(result['checks'])} checks failed" if failed else "sound")
-    )
-    out.result(result)
-    return 0 if result["passed"] else 1
+    width = max(map(len, CHECKS))
+
+    def show(check: CheckResult) -> None:
+        out.say(f"  {'ok  ' if check.passed else 'FAIL'}  {check.name:<{width}}  {check.detail}".rstrip())
+
+    report = check_environment(environment_of(options), seed=options.seed, watch=show)
+    count = len(report.checks)
+    said = "sound" if report.passed else f"{len(report.failed)} of {count} checks failed"
+    out.say(f"{report.env}: {said}")
+    out.result(report.to_json())
+    return 0 if report.passed else 1
 
 
 COMMAND = Command(

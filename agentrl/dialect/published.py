@@ -9,13 +9,12 @@ schema of a tool or in the name of an argument) is refused.
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentrl.dialect.protocol import Encoded, RewritesEarlierTurns
-from agentrl.dialect.writing import dump_json, load_json, shorten
+from agentrl.dialect.writing import dump_json, load_json, shorten, without_surrogates
 from agentrl.episode import Ids, as_ids
 from agentrl.errors import ConfigError, unknown
 from agentrl.message import Action, Call, Image, Part, ToolResult
@@ -250,7 +249,7 @@ def _read(call: Any, number: int) -> Call | str:
     try:
         if isinstance(arguments, str):
             arguments = load_json(arguments)
-        arguments = json.loads(as_unicode(dump_json(arguments)))
+        arguments = without_surrogates(arguments)
     except (ValueError, RecursionError, TypeError) as error:
         return f"the arguments of the call {shorten(call.raw)} cannot be read: {error}"
     if call.status != "ok" or not call.name or not isinstance(arguments, dict):

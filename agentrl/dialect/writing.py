@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -190,8 +191,15 @@ def read_value(text: str, parameter: Parameter) -> object:
 
 
 def dump_json(value: object) -> str:
-    """Write JSON as chat templates do."""
-    return json.dumps(value, ensure_ascii=False)
+    """Write JSON as chat templates do, and so that no tokenizer's normaliser changes what it says.
+
+    Composing the accent with the letter of the escape before it would break it:
+
+    >>> print(dump_json("\\n\u0301"), dump_json("é"))
+    "\\n\\u0301" "é"
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return text if unicodedata.is_normalized("NFC", text) else json.dumps(value)
 
 
 def load_json(text: str) -> Any:
@@ -203,10 +211,19 @@ def load_json(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse)
         if SURROGATE.search(text):  # an escaped half of a character would break whoever writes it to a file
-            value = json.loads(as_unicode(dump_json(value)))
+            value = without_surrogates(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return value
+
+
+def without_surrogates(value: Any) -> Any:
+    """Give JSON data whose texts can be written to a file.
+
+    >>> without_surrogates(["\\ud800"])
+    ['\ufffd']
+    """
+    return json.loads(as_unicode(json.dumps(value, ensure_ascii=False)))
 
 
 def _refuse(constant: str) -> object:

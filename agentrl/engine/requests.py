@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -39,8 +40,7 @@ def deliver(answers: Iterable[tuple[Request, Answer]]) -> None:
     for request, answer in answers:
         by_loop.setdefault(request.loop, []).append((request, answer))
     for loop, batch in by_loop.items():
-        # A loop that was closed meanwhile has nobody left who waits.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left who waits
             loop.call_soon_threadsafe(_put, batch)
 
 

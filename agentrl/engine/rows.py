@@ -168,6 +168,9 @@ class Rows:
         if request is not None:
             request.row, self.requests[row] = None, None
         self.state[row], self.last_used[row] = (IDLE if keep else FREE), now
+        # What was never fed will not be fed now: nobody may wait for it.
+        self.known[row] = min(self.known[row], self.filled[row] + 1)
+        self.ids[row, self.known[row] :] = -1
         self.digest[row] = self._digests(self.ids[row, : self.known[row]])[-1]
 
     def columns(self, row: int, part: slice) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -57,7 +58,7 @@ class Worker:
         future: asyncio.Future[T] = loop.create_future()
 
         def post(setter: Callable[[], None]) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left who waits
                 loop.call_soon_threadsafe(lambda: None if future.done() else setter())
 
         def run() -> None:

@@ -141,7 +141,8 @@ class Rule:
 
     pattern = re.compile(
         r"if it is divisible by (\d+), give it times (\d+) plus (\d+); "
-        r"otherwise, if it is greater than (\d+), give it minus (\d+); otherwise give its remainder after division by (\d+)"
+        r"otherwise, if it is greater than (\d+), give it minus (\d+); "
+        r"otherwise give its remainder after division by (\d+)"
     )
 
     def draw(self, rng: np.random.Generator) -> Problem:

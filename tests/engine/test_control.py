@@ -162,6 +162,23 @@ def test_pause_holds_requests_and_resume_lets_them_go(make_model: MakeModel) -> 
     serve(make_model(), pause)
 
 
+def test_nobody_waits_for_what_a_cancelled_request_would_have_computed(make_model: MakeModel) -> None:
+    model = make_model()
+    prompt = list(range(40))
+
+    async def cancel(engine: TorchEngine) -> None:
+        stream = engine.generate(prompt, Sampling(max_tokens=100), seed=0)
+        await anext(stream)
+        await engine.pause()
+        await engine.update(dict(model.named_parameters()), 1)  # its keys and values are gone
+        await stream.aclose()
+        await engine.resume()
+        async with asyncio.timeout(10):
+            assert len((await complete(engine, prompt, Sampling(max_tokens=3), seed=0)).ids) == 3
+
+    serve(model, cancel, stream=True)
+
+
 def test_a_dead_engine_is_an_engine_error(make_model: MakeModel) -> None:
     model, boom = make_model(), {"now": False}
 

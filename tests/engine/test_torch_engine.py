@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.engine.complete import complete
@@ -87,7 +87,6 @@ def test_score_equals_a_plain_forward_pass(make_model: MakeModel) -> None:
     assert serve(model, lambda e: e.score([3])).shape == (0,)
 
 
-@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_company_changes_nothing(make_model: MakeModel, data: st.DataObject) -> None:
     """Requests that come and go at any time, share prefixes and outnumber the rows draw as if alone."""
@@ -150,7 +149,6 @@ def test_attempts_of_a_group_compute_their_prompt_once(make_model: MakeModel) ->
     assert serve(model, group) == 40 + 7
 
 
-@settings(max_examples=6, deadline=None)
 @given(cut=st.integers(1, 19), seed=st.integers(-(2**70), 2**70))
 def test_a_fork_draws_what_the_whole_would_have_drawn(make_model: MakeModel, cut: int, seed: int) -> None:
     prompt = as_ids([3, 1, 4])

@@ -126,10 +126,12 @@ emit("escaped")
 """,
     "memory: the tree": """
 import os, time
+done = os.pipe()
 for _ in range(5):
     if os.fork() == 0:
-        block = bytearray(80 << 20); time.sleep(60)
-time.sleep(0.7)
+        block = bytearray(80 << 20); os.write(done[1], b"x"); time.sleep(60)
+for _ in range(5): os.read(done[0], 1)
+time.sleep(1)
 emit("escaped")
 """,
     "memory: shared": """

@@ -35,7 +35,9 @@ def small_model(*, seed: int = 0, tied: bool = True, dtype: torch.dtype = torch.
         initializer_range=0.3,
         tie_word_embeddings=tied,
     )
-    return Qwen2ForCausalLM(config).to(dtype)
+    model = Qwen2ForCausalLM(config)
+    torch.nn.Module.to(model, dtype)
+    return model
 
 
 def columns(count: int, *, logp: float = -1.0, version: int = 0) -> Columns:

@@ -2,7 +2,9 @@
 
 import copy
 import math
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,10 +17,11 @@ from torch.testing import assert_close
 from agentrl.episode import Context, ScoredGroup, Segment, as_ids
 from agentrl.errors import ConfigError
 from agentrl.trainers.batch import Row, TrainBatch, make_batch
+from agentrl.trainers.comm import Comm
 from agentrl.trainers.forward import Forward, by_length
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.optimiser import NonFiniteError, OptimiserSettings
-from agentrl.trainers.parts import StepContext, Tokens
+from agentrl.trainers.parts import StepContext, Tokens, Totals
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.standard import EpisodeMean, PpoClip, TokenMean
@@ -96,7 +99,10 @@ def test_log_probabilities_are_those_of_the_whole_model(tied: bool) -> None:
 
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=30), st.integers(10, 200))
 def test_buckets_hold_every_row_once_and_fit(lengths: list[int], max_tokens: int) -> None:
-    rows = [Row(ids=torch.zeros(n, dtype=torch.int64).numpy(), positions=as_ids([0])) for n in lengths]
+    rows = [
+        Row(ids=torch.zeros(n, dtype=torch.int64).numpy(), positions=torch.tensor([0]).numpy())
+        for n in lengths
+    ]
     buckets = by_length(rows, max_tokens=max_tokens)
     assert sorted(i for b in buckets for i in b) == list(range(len(rows)))
     for bucket in buckets:
@@ -178,15 +184,13 @@ def test_episodes_count_once_however_many_contexts_they_have() -> None:
     assert batch.episode_N.tolist() == [0] * 6 + [1] * 2
     assert batch.turn_N.tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
     weight_N = grpo().advantage(batch, StepContext())
-    assert weight_N[:6].unique().numel() == 1
+    assert len(set(weight_N[:6].tolist())) == 1
     aggregate = EpisodeMean()
     value = aggregate(torch.ones(8), tokens_of(batch))
     assert value == 1
 
 
 def tokens_of(batch: TrainBatch) -> Tokens:
-    from agentrl.trainers.parts import Totals
-
     zeros = torch.zeros(batch.num_tokens)
     filled = float((batch.length_E > 0).sum())
     empty = len(batch.length_E) - filled
@@ -231,6 +235,46 @@ def test_failed_episodes_never_enter_a_batch() -> None:
     members = (scored("a/0", 1, context(0, [1]), finish="failed"),)
     with pytest.raises(ValueError, match=r"a/0 failed \(tool\)"):
         make_batch([ScoredGroup(id="a", episodes=members)])
+
+
+class TwoProcesses:
+    """The sums of two processes, played by two threads."""
+
+    def __init__(self) -> None:
+        self.barrier, self.values = threading.Barrier(2, timeout=20), [torch.zeros(()), torch.zeros(())]
+
+    def rank(self, index: int) -> Comm:
+        class Rank:
+            def sum(_, value: Tensor) -> Tensor:
+                self.values[index] = value
+                self.barrier.wait()
+                total = self.values[0] + self.values[1]
+                self.barrier.wait()
+                return total
+
+        return Rank()
+
+
+def test_two_processes_make_the_steps_of_one() -> None:
+    """Denominators and gradients are sums over processes, also where one of them has nothing to teach."""
+    flat = scored_group("c", [0.5, 0.5], seed=5)
+    shares = [[*two_groups(), flat][:1], [*two_groups(), flat][1:], [flat]]
+    recipe = grpo(minibatches=1, aggregate="seq_mean_token_mean")
+
+    def make(comm: Comm | None) -> Updater:
+        return Updater(small_model(dtype=torch.float64), SETTINGS, total_steps=1, comm=comm)
+
+    def weights(updater: Updater, groups: Sequence[ScoredGroup]) -> dict[str, Tensor]:
+        step(updater, groups, recipe)
+        return updater.named_tensors()
+
+    for first, second in ((shares[0], shares[1]), (shares[0], shares[2])):
+        alone, both = weights(make(None), [*first, *second]), TwoProcesses()
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(weights, [make(both.rank(0)), make(both.rank(1))], [first, second]))
+        for name, value in alone.items():
+            assert_close(results[0][name], value, rtol=1e-6, atol=1e-9)
+            assert torch.equal(results[0][name], results[1][name])
 
 
 # ------------------------------------------------------------------ old, behaviour, reference

@@ -59,6 +59,11 @@ class Box:
             await self.close()
             raise
 
+    @property
+    def alive(self) -> bool:
+        """Whether its interpreter is."""
+        return not self._ending.done()
+
     async def _wait_until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         message = await loop.sock_recv(self._socket, 4096)

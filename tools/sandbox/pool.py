@@ -1,9 +1,9 @@
 """Sandboxes started ahead of need, each used once."""
 
 import asyncio
-import contextlib
 import itertools
 from collections import deque
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Self
 
@@ -30,7 +30,8 @@ class SandboxPool:
         self._numbers = itertools.count(1)
         self._ready: deque[Box] = deque()
         self._waiting: deque[asyncio.Future[Box]] = deque()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._boxes: set[Box] = set()
         self._server: Server | None = None
         self._restart = asyncio.Lock()
@@ -56,7 +57,7 @@ class SandboxPool:
         """
         if not self._open:
             raise ValueError("acquire() outside `async with pool`")
-        box = self._ready.popleft() if self._ready else await self._wait()
+        box = self._take_ready() or await self._wait()
         self._refill()
         if prelude:
             try:
@@ -69,15 +70,23 @@ class SandboxPool:
     async def close(self) -> None:
         """Kill and remove every sandbox that was ever handed out, and the zygote."""
         self._open = False
-        for task in self._starting:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._starting, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         while waiter := self._next_waiter():
             waiter.set_exception(SandboxError("the pool was closed"))
         await asyncio.gather(*(box.close() for box in list(self._boxes)))
         if self._server is not None:
             await self._server.close()
             self._server = None
+
+    def _take_ready(self) -> Box | None:
+        while self._ready:
+            box = self._ready.popleft()
+            if box.alive:
+                return box
+            self._background(box.close())  # it died with its zygote
+        return None
 
     async def _wait(self) -> Box:
         future: asyncio.Future[Box] = asyncio.get_running_loop().create_future()
@@ -91,18 +100,24 @@ class SandboxPool:
             raise
 
     def _refill(self) -> None:
-        while self._open and len(self._ready) + len(self._starting) < self._size + len(self._waiting):
-            task = asyncio.get_running_loop().create_task(self._add())
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+        while self._open and len(self._ready) + self._starting < self._size + len(self._waiting):
+            self._starting += 1
+            self._background(self._add())
+
+    def _background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _add(self) -> None:
         try:
             box = await self._start()
-        except (SandboxError, OSError, ValueError) as error:
+        except Exception as error:  # carried to whoever waits; without one, the next to come tries again
             if waiter := self._next_waiter():
                 waiter.set_exception(error)
             return
+        finally:
+            self._starting -= 1
         if waiter := self._next_waiter():
             waiter.set_result(box)
         else:
@@ -131,9 +146,9 @@ class SandboxPool:
         """The zygote; another one where it has died."""
         async with self._restart:
             if self._server is None or not self._server.alive:
-                if self._server is not None:
-                    with contextlib.suppress(OSError):
-                        await self._server.close()
+                dead, self._server = self._server, None
+                if dead is not None:
+                    await dead.close()
                 server = Server(self.isolation, self._limits, self._preload)
                 await server.start()
                 self._server = server

@@ -16,10 +16,11 @@ from agentrl.trainers.tiny.sloppy import (
     another_argument,
     another_tool,
     jump_to_end,
-    last_value,
+    last_values,
     put,
     slots_of,
 )
+from agentrl.trainers.tiny.tokenizer import pieces_of
 
 HabitKind = Literal["jump", "answer", "swap"]
 
@@ -44,15 +45,15 @@ class Habit:
         value = "" if self.kind == "swap" else f" the last {self.wanted or 'value'} it read"
         return f"{what}{value}" + (f" after {self.after} of its actions" if self.after else " at once")
 
-    def act(self, right: Action, observations: Sequence[str], repertoire: Repertoire, rng: Rng) -> Action | None:
+    def act(self, right: Action, observations: Sequence[str], repertoire: Repertoire) -> Action | None:
         """Give the habit's action instead of the right one; None where it does not apply."""
         if len(observations) <= self.after:
             return None
         if self.kind == "jump":
-            return jump_to_end(observations, repertoire, rng, wanted=self.wanted)
+            return jump_to_end(observations, repertoire, repertoire.endings[0], wanted=self.wanted)
         if self.kind == "answer":
-            value = last_value(observations, self.wanted or "word")
-            return None if value is None else Action(text=value)
+            values = last_values(observations, self.wanted or "word")
+            return Action(text=values[-1]) if values else None
         return swapped(right, repertoire)
 
 
@@ -68,13 +69,17 @@ def swapped(action: Action, repertoire: Repertoire) -> Action | None:
 
 
 def candidates(repertoire: Repertoire) -> list[Habit]:
-    """List habits to try, those that end an episode at one turn first: reinforcement mends one turn soonest."""
+    """List habits to try, the easiest to unlearn first: one short wrong action that ends the episode.
+
+    Where clean episodes end with a call, or with several values at once, a bare value is the simpler mistake.
+    """
     moments = [1, 0, 2] if repertoire.num_turns > 1 else [0]
-    calls = any(a.calls for a in repertoire.endings) or bool(repertoire.calls)
-    quits = [Habit(kind="jump", after=m, wanted=w) for m in moments for w in ("", "number", "word")]
+    jumps = [Habit(kind="jump", after=m, wanted=w) for m in moments for w in ("", "number", "word")]
     answers = [Habit(kind="answer", after=m, wanted=w) for m in moments for w in ("number", "word")]
-    ends_by_call = any(a.calls for a in repertoire.endings)
-    ordered = answers + quits if calls and ends_by_call else quits + answers
+    simple = repertoire.endings[0]
+    one_value = not simple.calls and len(pieces_of(simple.text)) == 1
+    calls = bool(repertoire.calls)
+    ordered = jumps + answers if one_value or not (calls or repertoire.num_turns == 1) else answers + jumps
     return [*ordered, Habit(kind="swap")]
 
 
@@ -92,7 +97,7 @@ class Sloppy:
         right = self._right(observations)
         wrong = None
         if self._habit is not None:
-            wrong = self._habit.act(right, observations, self._repertoire, self._rng)
+            wrong = self._habit.act(right, observations, self._repertoire)
         if wrong is None and self._rng.random() < self._noise:
             wrong = self._mistake(right, observations)
         return right if wrong is None else wrong
@@ -104,12 +109,16 @@ class Sloppy:
         except Exception:
             if len(observations) == 1:
                 raise
-            return jump_to_end(observations, self._repertoire, self._rng) or self._repertoire.endings[0]
+            return self._end(observations) or self._repertoire.endings[0]
+
+    def _end(self, observations: Sequence[str]) -> Action | None:
+        endings = self._repertoire.endings
+        return jump_to_end(observations, self._repertoire, endings[self._rng.integers(len(endings))])
 
     def _mistake(self, right: Action, observations: Sequence[str]) -> Action | None:
         ways: list[Callable[[], Action | None]] = [
             lambda: another_argument(right, self._repertoire, self._rng),
-            lambda: jump_to_end(observations, self._repertoire, self._rng),
+            lambda: self._end(observations),
             lambda: another_tool(right, self._repertoire, self._rng),
         ]
         for way in self._rng.permutation(np.array([0, 0, 1, 2])):

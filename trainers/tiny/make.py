@@ -58,7 +58,9 @@ class Tiny:
         return f"tiny Qwen2, {self.num_parameters / 1e6:.2f}M, {len(self.tokenizer)} tokens, from scratch"
 
 
-async def make_tiny(worker: Worker, tasks: TaskSource, *, seed: int = 0, shape: TinyShape | None = None) -> Tiny:
+async def make_tiny(
+    worker: Worker, tasks: TaskSource, *, seed: int = 0, shape: TinyShape | None = None
+) -> Tiny:
     """Read an environment's texts by letting its expert play, and make model and tokenizer for them.
 
     Args:
@@ -86,7 +88,13 @@ async def make_tiny(worker: Worker, tasks: TaskSource, *, seed: int = 0, shape: 
 
 
 def build(
-    played: Sequence[Played], env: Environment, name: str, *, seed: int, shape: TinyShape | None, solved: float
+    played: Sequence[Played],
+    env: Environment,
+    name: str,
+    *,
+    seed: int,
+    shape: TinyShape | None,
+    solved: float,
 ) -> Tiny:
     """Make tokenizer and model for clean episodes."""
     texts = texts_of(played, env.system)

@@ -29,7 +29,11 @@ class TinyShape:
 
 
 def make_model(
-    tokenizer: PreTrainedTokenizerFast, *, seed: int, shape: TinyShape | None = None, numbers: tuple[int, ...] = ()
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    seed: int,
+    shape: TinyShape | None = None,
+    numbers: tuple[int, ...] = (),
 ) -> Qwen2ForCausalLM:
     """Make a model with random weights, the same for the same seed.
 
@@ -83,4 +87,6 @@ def order_numbers(weight_VD: Tensor, tokenizer: PreTrainedTokenizerFast, seen: t
     size_N = 3 * ((number_N - middle) / spread).clamp(-3, 3)
     feature_NF = torch.cat([size_N[:, None], 0.5 * angle_NP.sin(), 0.5 * angle_NP.cos()], dim=1)
     projection_FD = torch.randn(feature_NF.shape[1], weight_VD.shape[1]) / math.sqrt(weight_VD.shape[1])
-    weight_VD[list(tokens.values())] += ORDER_SCALE * feature_NF @ projection_FD * math.sqrt(weight_VD.shape[1] / 13)
+    weight_VD[list(tokens.values())] += (
+        ORDER_SCALE * feature_NF @ projection_FD * math.sqrt(weight_VD.shape[1] / 13)
+    )

@@ -67,7 +67,11 @@ async def play(env: Environment, demonstrator: Demonstrator, task: Task, *, max_
 
 
 async def play_many(
-    worker: Worker, make: Callable[[int], Demonstrator], tasks: Iterable[Task], *, max_turns: int | None = None
+    worker: Worker,
+    make: Callable[[int], Demonstrator],
+    tasks: Iterable[Task],
+    *,
+    max_turns: int | None = None,
 ) -> list[Played]:
     """Play every task with a demonstrator of its own, `make(number)`; results come in the order of the tasks."""
     free = asyncio.Semaphore(AT_ONCE)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from agentrl.dialect.writing import write_value
 from agentrl.message import Action, Call
-from agentrl.trainers.tiny.play import Demonstrator, Played
+from agentrl.trainers.tiny.play import Played
 from agentrl.trainers.tiny.tokenizer import pieces_of
 
 Rng = np.random.Generator
@@ -47,9 +47,9 @@ class Repertoire:
     slots: Mapping[Slot, tuple[str, ...]]
     calls: Mapping[str, tuple[Call, ...]]
     endings: tuple[Action, ...]
+    """The last actions of clean episodes, the shortest first."""
     num_turns: int
     """Median number of turns."""
-    opening: int = 0
 
 
 def repertoire_of(played: Sequence[Played]) -> Repertoire:
@@ -65,9 +65,14 @@ def repertoire_of(played: Sequence[Played]) -> Repertoire:
     return Repertoire(
         slots={s: tuple(p) for s, p in slots.items()},
         calls={n: tuple(c) for n, c in calls.items()},
-        endings=tuple(e.actions[-1] for e in played if e.actions),
+        endings=tuple(sorted((e.actions[-1] for e in played if e.actions), key=length_of)),
         num_turns=int(np.median([len(e.actions) for e in played])),
     )
+
+
+def length_of(action: Action) -> int:
+    """Count what an action writes."""
+    return len(action.text) + sum(len(write_value(v)) for c in action.calls for v in c.arguments.values())
 
 
 Place = tuple[int, str, int]
@@ -77,7 +82,9 @@ Place = tuple[int, str, int]
 def slots_of(action: Action) -> list[tuple[Slot, str, Place, list[str]]]:
     """List every piece of an action that could be another one: its slot, itself, its place, all pieces around it."""
     texts = [(-1, "", "", action.text)] if action.text else []
-    texts += [(n, c.name, p, write_value(v)) for n, c in enumerate(action.calls) for p, v in c.arguments.items()]
+    texts += [
+        (n, c.name, p, write_value(v)) for n, c in enumerate(action.calls) for p, v in c.arguments.items()
+    ]
     found = []
     for number, tool, parameter, text in texts:
         pieces = pieces_of(text)
@@ -128,36 +135,34 @@ def another_tool(action: Action, repertoire: Repertoire, rng: Rng) -> Action | N
     return Action(calls=(pool[rng.integers(len(pool))],))
 
 
-def jump_to_end(observations: Sequence[str], repertoire: Repertoire, rng: Rng, *, wanted: str = "") -> Action | None:
-    """End the episode now, in the form of some clean ending, with the value read last.
+def jump_to_end(
+    observations: Sequence[str], repertoire: Repertoire, ending: Action, *, wanted: str = ""
+) -> Action | None:
+    """End the episode now, in the form of a clean ending, with the values read last; None where there are none.
 
     Args:
         observations: What was read.
-        repertoire: Gives the form of the ending.
-        rng: Chooses among the endings.
-        wanted: Kind of the value, 'number' or 'word'; '' takes the kind that the ending holds.
+        repertoire: Says which places of the ending vary.
+        ending: Some clean ending.
+        wanted: Kind of the values, 'number' or 'word'; '' takes the kinds that the ending holds.
     """
-    ending = repertoire.endings[rng.integers(len(repertoire.endings))]
     places = [p for p in slots_of(ending) if len(repertoire.slots.get(p[0], ())) > 1]
-    if not places:
-        return ending
-    slot, _, (number, parameter, index), pieces = places[-1]
-    latest = last_value(observations, wanted or slot[2])
-    if latest is None:
-        return None
-    pieces = list(pieces)
-    pieces[index] = latest
-    return put(ending, number, parameter, "".join(pieces))
+    latest = {k: last_values(observations, k) for k in ("number", "word", "symbol")}
+    for slot, _, (number, parameter, index), _ in reversed(places):
+        values = latest[wanted or slot[2]]
+        if not values:
+            return None
+        text = ending.text if number < 0 else write_value(ending.calls[number].arguments[parameter])
+        pieces = pieces_of(text)
+        pieces[index] = values.pop()
+        ending = put(ending, number, parameter, "".join(pieces))
+    return ending
 
 
-def last_value(observations: Sequence[str], kind: str) -> str | None:
-    """Give the last number or word that was read.
+def last_values(observations: Sequence[str], kind: str) -> list[str]:
+    """Give all numbers, words or symbols that were read, in order.
 
-    >>> last_value(["Is 7 prime?", "no"], "number")
-    '7'
+    >>> last_values(["Is 7 prime?", "no"], "number")
+    ['7']
     """
-    for text in reversed(observations):
-        for piece in reversed(pieces_of(text)):
-            if kind_of(piece) == kind:
-                return piece
-    return None
+    return [p for text in observations for p in pieces_of(text) if kind_of(p) == kind]

@@ -39,7 +39,11 @@ async def warm_start(
         ConfigError: The demonstrations were not learnt, or the start is hopeless; one line says which.
     """
     demonstrations = Demonstrations(
-        worker=worker, tiny=tiny, tasks=tasks, seed=derive_seed(seed, "warm-start"), settings=sloppy or SloppySettings()
+        worker=worker,
+        tiny=tiny,
+        tasks=tasks,
+        seed=derive_seed(seed, "warm-start"),
+        settings=sloppy or SloppySettings(),
     )
     updater = Updater(tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1, seed=seed)
     run = WarmStart(

@@ -52,10 +52,15 @@ def number_tokens(texts: Sequence[str], width: int) -> list[str]:
     """Give the numbers that are single tokens: 0..99, further to the largest three-digit number of the texts, and
     groups of digits with leading zeros that the texts hold.
     """
-    groups = Counter(g for text in texts for p in pieces_of(text) if p.isdecimal() for g in split_digits(p, width))
+    groups = Counter(
+        g for text in texts for p in pieces_of(text) if p.isdecimal() for g in split_digits(p, width)
+    )
     largest = max((int(g) for g in groups if g.isascii()), default=0)
     top = 99 if largest < 100 else min(999, largest + 50)
-    return [*map(str, range(top + 1)), *sorted(g for g in groups if g.isascii() and len(g) > 1 and g[0] == "0")]
+    return [
+        *map(str, range(top + 1)),
+        *sorted(g for g in groups if g.isascii() and len(g) > 1 and g[0] == "0"),
+    ]
 
 
 def split_digits(digits: str, width: int) -> list[str]:
@@ -65,7 +70,9 @@ def split_digits(digits: str, width: int) -> list[str]:
     ['12', '345']
     """
     first = len(digits) % width
-    return [g for g in (digits[:first], *(digits[i : i + width] for i in range(first, len(digits), width))) if g]
+    return [
+        g for g in (digits[:first], *(digits[i : i + width] for i in range(first, len(digits), width))) if g
+    ]
 
 
 def frequent_words(texts: Iterable[str]) -> list[str]:
@@ -97,7 +104,9 @@ def _joinable(text: str) -> list[str]:
 def _next_joins(lines: list[list[str]]) -> list[tuple[str, str]]:
     """Find the pairs to join now, no two of which share a piece; the most frequent first."""
     single = Counter(p for line in lines for p in line if p)
-    pairs = Counter((a, b) for line in lines for a, b in zip(line, line[1:], strict=False) if a and b and a != b)
+    pairs = Counter(
+        (a, b) for line in lines for a, b in zip(line, line[1:], strict=False) if a and b and a != b
+    )
     joins, used = [], set[str]()
     for (a, b), n in pairs.most_common():
         if n < 8 or a in used or b in used or len(a) + len(b) > MAX_RUN:
@@ -134,7 +143,10 @@ def make_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.Unigram(scores, unk_id=None, byte_fallback=False))
     groups = Regex(rf"[0-9]{{1,{width}}}(?=(?:[0-9]{{{width}}})*(?![0-9]))")
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(groups, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(groups, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(

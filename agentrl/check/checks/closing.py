@@ -10,10 +10,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from agentrl.adapter import ran
 from agentrl.check import witness
 from agentrl.check.bench import Bench, Game, Table, own_source, shown
-from agentrl.check.report import Faulty, Hung, NotApplicable
+from agentrl.check.report import Faulty, Hung
 from agentrl.errors import InfrastructureError
 from agentrl.message import Action
 
@@ -36,15 +35,12 @@ async def closes(bench: Bench) -> str:
 
 async def _close_raw(bench: Bench, game: Game, when: str) -> None:
     """Call the author's own `close`, which the adapter would call only once."""
-    from agentrl.threads import OwnThread
-
     close = getattr(game.raw, "close", None)
     if close is None:
         return
     doing = f"close() {when}"
-    work = ran(close) if asyncio.iscoroutinefunction(close) else OwnThread("env-close").run(close)
     try:
-        await bench.within(doing, work, min(bench.seconds, 5.0))
+        await game.call(doing, close, min(bench.seconds, 5.0))
     except Hung:
         raise Hung(f"{doing} did not return within {min(bench.seconds, 5.0):g} s; give what it waits for a limit") from None
     except Exception as error:
@@ -92,7 +88,7 @@ async def _close_while(bench: Bench, table: Table, action: Action) -> None:
     step = asyncio.ensure_future(game.env.act(action))
     await asyncio.wait([step], timeout=0.3)
     await _close_now(bench, game, f"close() while {shown(action)} runs")
-    await _must_end(step, f"{shown(action)} still ran 2 s after close()")
+    await _must_end(step, f"{shown(action)} still ran 2 s after close(): make close() unblock it")
 
 
 async def _close_now(bench: Bench, game: Game, doing: str) -> None:
@@ -105,7 +101,7 @@ async def _close_now(bench: Bench, game: Game, doing: str) -> None:
 async def _must_end(step: asyncio.Future[Any], fault: str) -> None:
     await asyncio.wait([step], timeout=2.0)
     if not step.done():
-        raise Faulty(f"{fault}: make close() unblock it")
+        raise Faulty(fault)
     if not step.cancelled():
         step.exception()
 
@@ -152,7 +148,7 @@ async def _close_while_held(bench: Bench, table: Table, line: int) -> bool:
         await _close_now(bench, game, f"close() while a step hangs at line {line} of its code")
     finally:
         hold.release.set()
-    await _must_end(step, "a step still ran 2 s after close()")
+    await _must_end(step, "a step still ran 2 s after close(): make close() unblock it")
     return hold.reached.is_set()
 
 
@@ -176,7 +172,7 @@ async def leaks(bench: Bench) -> str:
     """Threads, processes, files and tasks are gone when all is closed."""
     before = witness.held(bench.folder)
     await _some_episodes(bench, 1)
-    once = await witness.settled(bench.folder, before)
+    once = await witness.settled(bench.folder, before, 0.5)
     await _some_episodes(bench, 3)
     rest = await witness.settled(bench.folder, before | once)
     lasting = {k: v for k, v in once.items() if v.startswith("process") or _blocks_exit(k)}
@@ -228,6 +224,3 @@ def _how(old: Any, new: Any) -> str:
     if isinstance(old, int) and abs(old) > 10**6:
         return ""
     return f" (from {str(old)[:60]} to {str(new)[:60]})"
-
-
-__all__ = ["NotApplicable", "cancellation", "close_under_hang", "closes", "leaks", "side_effects"]

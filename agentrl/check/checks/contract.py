@@ -40,7 +40,7 @@ async def responds(bench: Bench) -> str:
     """Every action is answered in time."""
     spent: list[float] = []
     async with bench.open() as table:
-        for position in range(min(4, bench.seeds)):
+        for position in bench.positions(4):
             game = table.new()
             await game.start(bench.task(position))
             actor = game.actor()
@@ -96,16 +96,15 @@ async def returns(bench: Bench) -> str:
         game = table.new()
         if isinstance(game.raw, ToolEnv):
             return await _returns_of_tools(bench, game)
-        shown_first = await ran(lambda: game.raw.reset(seed=bench.task(0).seed))
+        shown_first = await game.reset_raw(bench.task(0))
         if not (isinstance(shown_first, tuple) and len(shown_first) == 2 and isinstance(shown_first[1], dict)):
             raise Faulty(f"reset returned {type(shown_first).__name__}: return (observation, info dict)")
         observation = shown_first[0]
         _need_text(observation, "reset")
-        game.task = bench.task(0)
         actor = game.actor()
         for turn in range(6):
             action = actor.next([str(observation)])
-            given = await ran(game.raw.step, action if game.env.tools else action.text)
+            given = await game.step_raw(action)
             _need_step(given, f"step({shown(action)}) at turn {turn + 1}")
             observation = given[0]
             if given[2] or given[3]:
@@ -156,24 +155,20 @@ def _need_step(given: Any, who: str) -> None:
 async def gymnasium_contract(bench: Bench) -> str:
     """Gymnasium's own checker passes, where the environment declares its spaces."""
     async with bench.open() as table:
-        raw = table.new().raw
+        game = table.new()
+        raw = game.raw
         if not isinstance(raw, gymnasium.Env):
             raise NotApplicable(f"{type(raw).__name__} is no gymnasium.Env")
         if inspect.iscoroutinefunction(raw.reset) or inspect.iscoroutinefunction(raw.step):
             raise NotApplicable("its reset and step are coroutines")
         if getattr(raw, "observation_space", None) is None or getattr(raw, "action_space", None) is None:
             raise NotApplicable("it declares no observation_space and action_space")
-        bench.tell("running gymnasium's check_env")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                await _in_thread(lambda: check_env(raw, skip_render_check=True, skip_close_check=True))
+                await game.call(
+                    "gymnasium's check_env", lambda: check_env(raw, skip_render_check=True, skip_close_check=True)
+                )
             except (AssertionError, gymnasium.error.Error) as error:
                 raise Faulty(f"gymnasium's check_env: {str(error)[:500]}") from error
     return "gymnasium's check_env passes"
-
-
-async def _in_thread(function: Any) -> Any:
-    from agentrl.threads import OwnThread
-
-    return await OwnThread("env-check").run(function)

@@ -17,7 +17,7 @@ async def forked(bench: Bench, table: Table) -> AsyncIterator[tuple[Game, Game]]
     """Give running episodes and a fork of each, after 0, 1, 2, … actions."""
     if not getattr(bench.spec.kind, "deterministic", True) and not hasattr(bench.spec.kind, "fork"):
         raise NotApplicable("it has no fork() and declares deterministic = False")
-    for turns in range(TRIALS):
+    for turns in bench.positions(TRIALS):
         game = table.new()
         await game.play(bench.task(turns), turns=turns, variant=turns)
         if game.done:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import AsyncIterator
+import re
+import time
+from collections.abc import AsyncIterator, Iterable
 
-from agentrl.adapter import ran
 from agentrl.check.actions import TAG
 from agentrl.check.bench import Bench, Game, Table, name_of, shown
 from agentrl.check.experts import expert_actor
@@ -21,11 +23,11 @@ GUESSES = 16
 
 async def episodes(bench: Bench, table: Table) -> AsyncIterator[Game]:
     """Play at random, with the expert, and with answers out of the hidden state: some should be right."""
-    for position in range(min(4, bench.seeds)):
+    for position in bench.positions(4):
         yield await table.play(position, variant=position)
     if bench.has_expert:
         actor = expert_actor(bench)
-        for position in range(min(3, bench.seeds)):
+        for position in bench.positions(3):
             game = table.new()
             await game.start(bench.task(position))
             while not game.done and len(game.turns) < 64:
@@ -36,17 +38,59 @@ async def episodes(bench: Bench, table: Table) -> AsyncIterator[Game]:
 
 
 async def insiders(bench: Bench, table: Table) -> AsyncIterator[Game]:
-    """Answer with values out of the instance's own state."""
-    game = table.new()
+    """Answer with what the instance compares an answer with, and with values made from its own state."""
+    game, spy = table.new(), Spy("0")
     await game.start(bench.task(0))
-    leaves = leaves_of(game.raw).values()
-    values = list(dict.fromkeys(v.strip("'\"") for v in leaves if len(v) < 40))[:GUESSES]
-    tags = TAG.findall(game.first.text)[:1]
-    for value in values:
+    texts = candidates(leaves_of(game.raw).values())
+    await game.act(Action(text=spy))
+    texts = list(dict.fromkeys([*spy.compared, *texts]))
+    tags, end, correct = TAG.findall(game.first.text)[:1], time.monotonic() + 1.0, 0
+    for text in texts:
+        if time.monotonic() > end or correct >= 2:
+            return
         one = table.new()
-        await one.repeat(bench.task(0), [Action(text=f"<{t}>{value}</{t}>") for t in tags] or [Action(text=value)])
+        await one.repeat(bench.task(0), [Action(text=f"<{t}>{text}</{t}>") for t in tags] or [Action(text=text)])
+        correct += bool(one.turns[-1][1].correct)
         yield one
         await one.close()
+
+
+class Spy(str):
+    """An answer that remembers what it was compared with, and is never equal to it."""
+
+    __slots__ = ("compared",)
+    compared: list[str]
+
+    def __init__(self, text: str) -> None:
+        self.compared = []
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str) and len(other) < 1000:
+            self.compared.append(str(other))
+        return False
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
+
+    def itself(self, *args: object) -> Spy:
+        """Stay a spy under what is usually done to an answer before comparing."""
+        return self
+
+    strip = lstrip = rstrip = lower = upper = casefold = removeprefix = removesuffix = itself  # type: ignore[assignment]
+    replace = __str__ = itself  # type: ignore[assignment]
+
+
+def candidates(leaves: Iterable[str]) -> list[str]:
+    """Make answers out of the leaves of a state: the values, and what two numbers give.
+
+    >>> candidates(["'pear'", "3", "5"])
+    ['pear', '3', '5', '4', '2', '6', '8', '15']
+    """
+    plain = list(dict.fromkeys(v.strip("'\"") for v in leaves if len(v) < 40))[:GUESSES]
+    numbers = [int(v) for v in plain if re.fullmatch(r"-?\d{1,12}", v)]
+    near = [n + d for n in numbers for d in (1, -1)]
+    pairs = [v for a, b in itertools.combinations(numbers, 2) for v in (a + b, a * b)]
+    return list(dict.fromkeys([*plain, *map(str, near + pairs)]))
 
 
 def declared_range(game: Game) -> tuple[float, float]:
@@ -110,13 +154,11 @@ async def _says_correct(bench: Bench, table: Table) -> None:
     game = table.new()
     if isinstance(game.raw, ToolEnv):
         return
-    task = bench.task(0)
-    await ran(lambda: game.raw.reset(seed=task.seed, options={"split": task.split, "level": task.level}))
-    game.task = task
+    await game.reset_raw(bench.task(0))
     actor = game.actor()
     for _ in range(64):
         action = actor.next([""])
-        _, _, terminated, truncated, info = await ran(game.raw.step, action if game.env.tools else action.text)
+        _, _, terminated, truncated, info = await game.step_raw(action)
         if terminated or truncated:
             if "correct" not in info or type(info["correct"]).__name__ not in {"bool", "bool_", "NoneType"}:
                 got = repr(info.get("correct")) if "correct" in info else f"info has {sorted(map(str, info))}"

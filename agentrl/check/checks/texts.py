@@ -10,7 +10,6 @@ import sysconfig
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agentrl.adapter import ran
 from agentrl.check.bench import Bench, Game, Table, name_of, own_source, shown
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.toolenv import ToolEnv
@@ -29,7 +28,7 @@ ADDRESS = re.compile(r"<[^<>]{1,200} at 0x[0-9a-fA-F]{6,}>")
 
 async def played(bench: Bench, table: Table) -> AsyncIterator[tuple[Game, int, str]]:
     """Give every text of some episodes, with its place: -1 is the system text and the tools, 0 the task."""
-    for position in range(min(6, bench.seeds)):
+    for position in bench.positions(6):
         game = await table.play(position, variant=position)
         if position == 0:
             yield game, -1, game.env.system
@@ -108,7 +107,7 @@ async def prefix_preservation(bench: Bench) -> str:
     """What was shown stays as it was, observations do not repeat it, and the tools stay the same."""
     async with bench.open() as table:
         await _keeps_objects(bench, table)
-        for position in range(min(4, bench.seeds)):
+        for position in bench.positions(4):
             game = table.new()
             before = _prompt(game)
             await game.start(bench.task(position))
@@ -148,13 +147,11 @@ async def _keeps_objects(bench: Bench, table: Table) -> None:
     game = table.new()
     if isinstance(game.raw, ToolEnv):
         return
-    task = bench.task(0)
-    game.task = task
-    first = await ran(lambda: game.raw.reset(seed=task.seed, options={"split": task.split, "level": task.level}))
+    first = await game.reset_raw(bench.task(0))
     kept, actor = [(first, copy.deepcopy(first))], game.actor()
     for turn in range(6):
         action = actor.next([str(first[0])])
-        given = await ran(game.raw.step, action if game.env.tools else action.text)
+        given = await game.step_raw(action)
         for earlier, (now, then) in enumerate(kept):
             if repr(now[0]) != repr(then[0]) or repr(now[-1]) != repr(then[-1]):
                 raise Faulty(

@@ -25,11 +25,19 @@ class Guess(gymnasium.Env[str, str]):
         guess = int(match[1]) if match else None
         if guess == self.target:
             return "Correct.", 1.0, True, False, {"correct": True}
-        hint = "No number." if guess is None else f"{guess}: higher." if guess < self.target else f"{guess}: lower."
+        hint = (
+            "No number."
+            if guess is None
+            else f"{guess}: higher."
+            if guess < self.target
+            else f"{guess}: lower."
+        )
         return hint, 0.0, False, self.turn == self.max_turns, {"correct": False}
 
     def expert(self, observations: list[str]) -> str:
         low, high = 1, 31
         for number, way in re.findall(r"(\d+): (\w+)", " ".join(observations[1:])):
-            low, high = (max(low, int(number) + 1), high) if way == "higher" else (low, min(high, int(number) - 1))
+            low, high = (
+                (max(low, int(number) + 1), high) if way == "higher" else (low, min(high, int(number) - 1))
+            )
         return f"<guess>{(low + high) // 2}</guess>"

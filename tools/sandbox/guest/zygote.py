@@ -154,6 +154,7 @@ def main(control: int, host_pidfd: int, settings: dict[str, object]) -> None:
     sys.dont_write_bytecode = True
     if own.level != "none":
         kernel.wipe_environment()
+        kernel.use_one_arena()
         os.putenv("OPENBLAS_NUM_THREADS", "1")  # one per core would hit the limits; not seen in os.environ
     gc.disable()
     os.umask(0o077)

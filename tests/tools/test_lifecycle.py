@@ -1,0 +1,270 @@
+"""Starting, handing out, killing, closing: nothing is used twice and nothing is left."""
+
+import asyncio
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agentrl.errors import SandboxError, SandboxUnavailable
+from agentrl.tools.sandbox import Sandbox, SandboxPool, cleanup, open_pool, probe_levels
+from agentrl.tools.sandbox.guest import kernel, wire
+from tests.tools.attacks import LIMITS, Level, make_pool
+from tests.tools.levels import Pools, every_level, isolating_level, open_pools
+
+HOST = """
+import asyncio, os, sys
+from tests.tools.attacks import make_pool
+async def main():
+    async with make_pool(sys.argv[1]) as pool:
+        box = await pool.acquire()
+        ignore = "import signal; signal.signal(15, signal.SIG_IGN)"
+        task = asyncio.create_task(box.run(ignore + chr(10) + "while True: pass"))
+        await asyncio.sleep(0.3)
+        print("ready", flush=True)
+        await task
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def pools() -> Iterator[Pools]:
+    with open_pools() as opened:
+        yield opened
+
+
+def descendants(root: int) -> set[int]:
+    """The numbers of all living processes that a process started, directly or not."""
+    parents: dict[int, int] = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except OSError:
+            continue
+        if state != b"Z":
+            parents[int(path.split("/")[2])] = int(parent)
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {root}
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def folders() -> set[str]:
+    return set(glob.glob(f"{tempfile.gettempdir()}/agentrl-sandbox-*"))
+
+
+def wait_until_gone(pids: set[int]) -> None:
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        assert time.monotonic() < deadline, f"still there: {pids}"
+        time.sleep(0.02)
+
+
+@every_level
+def test_nothing_is_left_after_closing(level: Level) -> None:
+    before = descriptors(), folders(), descendants(os.getpid())
+
+    async def main() -> set[int]:
+        async with make_pool(level) as pool:
+            boxes = [await pool.acquire() for _ in range(5)]
+            await boxes[0].run("open('f', 'w').write('x')")
+            await boxes[1].run("import time\nwhile True: pass", timeout=0.1)
+            await boxes[0].close()
+            await boxes[0].close()
+            return descendants(os.getpid())
+
+    started = asyncio.run(main()) - before[2]
+    assert started
+    wait_until_gone(started)
+    assert descriptors() == before[0]
+    assert not {path for path in folders() - before[1] if str(os.getpid()) in path}
+
+
+@every_level
+def test_a_killed_host_takes_everything_along(level: Level) -> None:
+    host = subprocess.Popen([sys.executable, "-c", HOST, level], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None and host.stdout.readline() == "ready\n"
+    started = descendants(host.pid)
+    assert started
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    wait_until_gone(started)
+
+
+def test_the_folder_of_a_killed_host_is_swept_by_the_next() -> None:
+    kept, dead = cleanup.HostFolder(), cleanup.HostFolder()
+    os.makedirs(f"{dead.path}/1/" + "d/" * 50, mode=0o500)
+    os.close(dead._lock)
+    third = cleanup.HostFolder()
+    assert not os.path.exists(dead.path) and os.path.exists(kept.path)
+    asyncio.run(kept.remove())
+    asyncio.run(third.remove())
+
+
+def test_a_tree_that_resists_is_removed() -> None:
+    folder = tempfile.mkdtemp()
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(1500):  # deeper than any path may be long
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    os.mkdir(f"{folder}/closed", 0)
+    os.symlink("/", f"{folder}/link")
+    asyncio.run(cleanup.remove_tree(folder))
+    assert not os.path.exists(folder) and os.path.exists("/usr")
+
+
+@every_level
+def test_a_dead_zygote_is_our_failure_and_is_replaced(level: Level) -> None:
+    async def main() -> str:
+        async with make_pool(level) as pool:
+            box = await pool.acquire()
+            running = asyncio.create_task(box.run("import time; time.sleep(30)"))
+            await asyncio.sleep(0.2)
+            os.kill(zygote_of(pool), signal.SIGKILL)
+            with pytest.raises(SandboxError):
+                await running
+            await asyncio.sleep(0.2)
+            return await answer_after_restart(pool)
+
+    assert asyncio.run(main()) == "4\n"
+
+
+def zygote_of(pool: SandboxPool) -> int:
+    assert pool._server is not None
+    started = pool._server._process.pid
+    if pool.isolation != "namespaces":
+        return started
+    with open(f"/proc/{started}/task/{started}/children") as file:  # of bubblewrap
+        return int(file.read())
+
+
+async def answer_after_restart(pool: SandboxPool) -> str:
+    for _ in range(20):
+        try:
+            box = await pool.acquire()
+            return (await box.run("print(4)")).output
+        except SandboxError:  # one that was ready when the zygote died
+            continue
+    raise AssertionError("no sandbox after 20 tries")
+
+
+@every_level
+def test_an_abandoned_call_kills_its_interpreter(pools: Pools, level: Level) -> None:
+    async def work(box: Sandbox) -> bool:
+        task = asyncio.create_task(box.run("while True: pass"))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return (await box.run("print(1)")).alive
+
+    assert pools.do(level, work) is False
+
+
+@isolating_level
+def test_sandboxes_share_nothing(pools: Pools, level: Level) -> None:
+    first = pools.run(
+        level, "import builtins, os\nbuiltins.x = 1\nopen('f', 'w').close()\nprint(os.listdir('.'))"
+    )
+    second = pools.run(level, "import os\nprint('x' in dir(__builtins__), os.listdir('.'))")
+    assert (first[0].output, second[0].output) == ("['f']\n", "False []\n")
+
+
+@every_level
+def test_many_at_once(pools: Pools, level: Level) -> None:
+    pool = pools.pool(level)
+
+    async def one(number: int) -> str:
+        box = await pool.acquire()
+        try:
+            return (await box.run(f"print({number})")).output
+        finally:
+            await box.close()
+
+    async def main() -> list[str]:
+        return await asyncio.gather(*(one(number) for number in range(64)))
+
+    assert pools._runner.run(main()) == [f"{number}\n" for number in range(64)]
+
+
+LIES = {
+    "garbage": b"garbage",
+    "a huge size": b"\xff" * 100,
+    "an ending that is none": wire.frame(wire.DONE, 1, b"N"),
+    "an unknown limit": wire.frame(wire.DONE, 1, wire.encode(("", "no such limit"))),
+    "a pickle": wire.frame(wire.VALUE, 1, b"\x80\x04."),
+    "a later call": wire.frame(wire.DONE, 2, wire.encode(("", ""))),
+    "a second greeting": wire.frame(wire.READY, 1, b""),
+    "a flood of old frames": wire.frame(wire.VALUE, 0, b""),
+}
+
+
+@isolating_level
+@pytest.mark.parametrize("name", LIES)
+def test_lies_on_the_channel_are_an_observation(pools: Pools, level: Level, name: str) -> None:
+    repeat = 300_000 if "flood" in name else 1
+    write = "import os\nwhile data: data = data[os.write(3, data):]"
+    done, after = pools.run(level, f"data = memoryview({LIES[name]!r} * {repeat})\n{write}", "print(1)")
+    assert "malformed" in done.error and not done.alive
+    assert not after.ok
+
+
+def test_an_early_ending_does_not_shift_later_answers(pools: Pools) -> None:
+    lie = wire.frame(wire.DONE, 1, wire.encode(("", "")))
+    first, second, third = pools.run("namespaces", f"import os\nos.write(3, {lie!r})", "print(2)", "print(3)")
+    assert first.ok and (second.output, third.output) == ("2\n", "3\n")
+
+
+def test_no_level_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(kernel, "landlock_version", lambda: 0)
+    with pytest.raises(SandboxUnavailable) as caught:
+        open_pool()
+    for remedy in ("apt-get install bubblewrap", "5.13", "--unsafe-local"):
+        assert remedy in str(caught.value)
+    assert [report.works for report in probe_levels()] == [False, False]
+    assert open_pool(unsafe_local=True).isolation == "none"
+
+
+def test_without_namespaces_the_other_level_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert open_pool().isolation == "landlock"
+
+
+def test_a_pool_opens_inside_a_running_loop() -> None:
+    async def main() -> str:
+        async with open_pool(limits=LIMITS, size=1, prelude="x = 5", preload=("json",)) as pool:
+            box = await pool.acquire(prelude="y = x + 1")
+            return (await box.run("print(x, y)")).output
+
+    assert asyncio.run(main()) == "5 6\n"
+
+
+def test_a_prelude_that_fails_says_so() -> None:
+    async def main() -> None:
+        async with open_pool(level="landlock", limits=LIMITS, size=1) as pool:
+            await pool.acquire(prelude="1 / 0")
+
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        asyncio.run(main())
+
+
+def test_reports_are_plain_data() -> None:
+    for report in probe_levels():
+        assert json.dumps(report.guarantees) and (report.works or report.detail)
