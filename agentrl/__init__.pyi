@@ -1,16 +1,36 @@
 """The public names of AgentRL, one import each; `__init__.py` reads this file."""
 
+from agentrl.check import check_environment as check_environment
+from agentrl.engine.protocol import Sampling as Sampling
+from agentrl.engine.scripted import ScriptedEngine as ScriptedEngine
+from agentrl.engine.torch_engine import TorchEngine as TorchEngine
+from agentrl.environment import Environment as Environment
+from agentrl.environment import Observation as Observation
+from agentrl.environment import StepResult as StepResult
+from agentrl.episode import Context as Context
 from agentrl.episode import Episode as Episode
 from agentrl.episode import Group as Group
+from agentrl.episode import Segment as Segment
 from agentrl.errors import ConfigError as ConfigError
+from agentrl.errors import InfrastructureError as InfrastructureError
 from agentrl.errors import ToolError as ToolError
+from agentrl.evaluation import bench as bench
 from agentrl.message import Action as Action
 from agentrl.message import Call as Call
 from agentrl.message import Image as Image
 from agentrl.message import Text as Text
+from agentrl.message import ToolResult as ToolResult
 from agentrl.message import answer as answer
 from agentrl.message import call as call
+from agentrl.registry import resolve_env as resolve_env
+from agentrl.rollout.protocol import Limits as Limits
 from agentrl.task import ListedTasks as ListedTasks
+from agentrl.task import SeededTasks as SeededTasks
 from agentrl.task import Task as Task
+from agentrl.task import TaskSource as TaskSource
 from agentrl.toolenv import ToolEnv as ToolEnv
 from agentrl.toolkit import tool as tool
+from agentrl.trainers.grpo import grpo as grpo
+from agentrl.trainers.grpo_trainer import GRPOTrainer as GRPOTrainer
+from agentrl.trainers.recipe import Recipe as Recipe
+from agentrl.trainers.session import train as train

@@ -138,6 +138,11 @@ class Phase:
             cells.append(self.words)
         return "  ".join(cells)
 
+    def line(self) -> str:
+        """Give count, time and the rest."""
+        count = f"{self.done}/{self.total}"
+        return f"{count:>7}  {self.time():>10}  {self.text()}".rstrip()
+
     def time(self) -> str:
         """Give the time left, or the time it took once it is done."""
         if self.complete or not self.done:
@@ -194,8 +199,7 @@ class PlainProgress:
 
     def _show(self, phase: Phase) -> None:
         self._shown = time.monotonic()
-        count = f"{phase.done}/{phase.total}"
-        self._print(f"  {phase.name:<{NAME_WIDTH}} {count:>9}  {phase.time():>13}  {phase.text()}".rstrip())
+        self._print(f"  {phase.name:<{NAME_WIDTH}} {phase.line()}")
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -214,7 +218,7 @@ class RichProgress:
     def phase(self, name: str, total: int) -> None:
         self.close()
         self._phase, self._bars = Phase(name, total), new_bars(self._console)
-        self._bars.add_task(name, total=total, time="", text="")
+        self._bars.add_task(name, total=total, text="")
         self._bars.start()
 
     def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None:
@@ -241,7 +245,7 @@ class RichProgress:
     def _draw(self) -> None:
         phase, bars = self._phase, self._bars
         assert phase is not None and bars is not None
-        bars.update(bars.task_ids[0], completed=phase.done, time=phase.time(), text=phase.text())
+        bars.update(bars.task_ids[0], completed=phase.done, text=phase.line())
 
 
 def new_bars(console: Console) -> Bars:
@@ -252,8 +256,6 @@ def new_bars(console: Console) -> Bars:
     columns = (
         TextColumn(f"  {{task.description:<{NAME_WIDTH}}}", markup=False),
         BarColumn(bar_width=16),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
-        TextColumn("{task.fields[time]:>8}", markup=False),
         TextColumn("{task.fields[text]}", markup=False),
     )
     return Bars(*columns, console=console, refresh_per_second=8)

@@ -138,8 +138,8 @@ class ToolEnv(gymnasium.Env[str, str]):
     @property
     def is_async(self) -> bool:
         """Whether anything in it is `async def`."""
-        functions = [s.function for s in self.tools] + [self.task, self.reward]
-        return any(inspect.iscoroutinefunction(f) for f in functions)
+        kind: Any = type(self)
+        return _waits(kind)
 
     async def begin(self, task: Task) -> Observation:
         """Start the episode of a task."""
@@ -236,16 +236,20 @@ class ToolEnv(gymnasium.Env[str, str]):
             calls=tuple(records),
         )
 
+    def _spec(self, name: str) -> ToolSpec:
+        kind: Any = type(self)
+        specs = _specs(kind)
+        if name not in specs:
+            raise ToolError(unknown("tool", name, specs))
+        return specs[name]
+
     async def _call(self, one: Call) -> tuple[ToolResult, CallRecord]:
         started = time.perf_counter()
         text, valid, ok = "", False, False
         try:
-            spec = next((s for s in self.tools if s.name == one.name), None)
-            if spec is None or spec.function is None:
-                raise ToolError(unknown("tool", one.name, (s.name for s in self.tools)))
-            arguments = spec.bind(one.arguments)
+            arguments = self._spec(one.name).bind(one.arguments)
             valid = True
-            text, ok = str(await settled(spec.function(**arguments))), True
+            text, ok = str(await settled(getattr(self, one.name)(**arguments))), True
         except ToolError as error:
             text = str(error)
         except InfrastructureError:
@@ -259,15 +263,20 @@ class ToolEnv(gymnasium.Env[str, str]):
 def tools_of(env: Any) -> tuple[ToolSpec, ...]:
     """Read the specifications of all methods marked `@tool`, in order of definition."""
     kind: Any = type(env)
-    return tuple(replace(spec, function=getattr(env, name)) for name, spec in _specs(kind))
+    return tuple(replace(spec, function=getattr(env, name)) for name, spec in _specs(kind).items())
 
 
 @functools.cache
-def _specs(kind: Any) -> tuple[tuple[str, ToolSpec], ...]:
+def _specs(kind: Any) -> Mapping[str, ToolSpec]:
     names: dict[str, None] = {}
     for base in reversed(kind.__mro__):
         names |= dict.fromkeys(n for n, f in vars(base).items() if is_tool(f))
-    return tuple((name, spec_of(getattr(kind, name))) for name in names)
+    return {name: spec_of(getattr(kind, name)) for name in names}
+
+
+@functools.cache
+def _waits(kind: Any) -> bool:
+    return any(inspect.iscoroutinefunction(getattr(kind, n)) for n in (*_specs(kind), "task", "reward"))
 
 
 async def settled(value: Any) -> Any:

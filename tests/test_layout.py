@@ -80,7 +80,7 @@ def test_imports_point_towards_the_core(name: str) -> None:
 @pytest.mark.parametrize("group", ENTRY_POINTS)
 def test_entry_points_lead_somewhere(group: str) -> None:
     for name, value in ENTRY_POINTS[group].items():
-        assert callable(EntryPoint(name, value, group).load()), f"{group}: {name}"
+        assert EntryPoint(name, value, group).load() is not None, f"{group}: {name}"
 
 
 def test_functions_and_files_are_short() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.errors import ConfigError, unknown
-from agentrl.registry import EnvSpec, resolve_env
+from agentrl.registry import EnvSpec, check_settings, resolve_env
 from agentrl.rollout.protocol import Limits
 from agentrl.trainers.configure import read_value, with_settings
 from agentrl.trainers.recipe import Recipe
@@ -82,7 +82,7 @@ class Plan:
 
 
 def make_plan(
-    env: str,
+    env: str | type,
     *,
     model: str = TINY,
     algorithm: str | Callable[..., Recipe] = "grpo",
@@ -93,7 +93,7 @@ def make_plan(
     """Resolve names and settings.
 
     Args:
-        env: Any name that `agentrl.registry.resolve_env` knows.
+        env: Any name that `agentrl.registry.resolve_env` knows, or the class itself.
         model: "tiny" or a checkpoint folder.
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
@@ -107,7 +107,7 @@ def make_plan(
     parts = split_settings(settings or {}, name=make.__name__)
     if steps is not None:
         parts["algorithm"]["steps"] = steps
-    spec = resolve_env(env, **parts["env"])
+    spec = find_env(env, parts["env"])
     rollout = read_part(RolloutSettings, "rollout", parts["rollout"])
     level = spec.levels[0] if rollout.level is None else rollout.level
     level = int(spec.settings.get("level", level)) if rollout.level is None else level
@@ -124,6 +124,15 @@ def make_plan(
         rollout=rollout,
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
     )
+
+
+def find_env(env: str | type, settings: Mapping[str, Any]) -> EnvSpec:
+    """Find an environment by name, or take its class."""
+    if isinstance(env, str):
+        return resolve_env(env, **settings)
+    name = f"{env.__module__}:{env.__qualname__}"
+    check_settings(name, env, settings)
+    return EnvSpec(name=name, kind=env, settings=settings)
 
 
 def find_algorithm(name: str) -> Callable[..., Recipe]:

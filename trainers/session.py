@@ -44,7 +44,7 @@ EVAL_SEED = 20_000_003
 
 
 def train(
-    env: str,
+    env: str | type,
     *,
     model: str = "tiny",
     algorithm: str | Callable[..., Recipe] = "grpo",

@@ -14,7 +14,20 @@ from agentrl.toolkit import Parameter, ToolSpec
 
 WORD = re.compile(r"-?\d+(?:\.\d+)?|\w+")
 TAG = re.compile(r"<(\w+)>")
-ODD_TEXTS = ("", " ", "0", "-1", "²", "é 中 🙂", "a" * 5000, "../../etc/passwd", "'; DROP TABLE x; --", "{", "\n\n", "None")
+ODD_TEXTS = (
+    "",
+    " ",
+    "0",
+    "-1",
+    "²",
+    "é 中 🙂",
+    "a" * 5000,
+    "../../etc/passwd",
+    "'; DROP TABLE x; --",
+    "{",
+    "\n\n",
+    "None",
+)
 ODD: dict[type, tuple[Any, ...]] = {
     str: ODD_TEXTS,
     int: (0, -1, 1, 2**31, 2**63, 10**30),
@@ -58,7 +71,9 @@ class Actor:
     def call(self, number: str, words: Sequence[str]) -> Call:
         """Give a call that fits its schema."""
         spec = self.tools[int(self.rng.integers(len(self.tools)))]
-        arguments = {p.name: self.value(p, words) for p in spec.parameters if p.required or self.rng.random() < 0.5}
+        arguments = {
+            p.name: self.value(p, words) for p in spec.parameters if p.required or self.rng.random() < 0.5
+        }
         return Call(id=number, name=spec.name, arguments=arguments)
 
     def value(self, parameter: Parameter, words: Sequence[str]) -> Any:
@@ -67,7 +82,9 @@ class Actor:
             return parameter.choices[int(self.rng.integers(len(parameter.choices)))]
         word = self.pick(words)
         numbers = [w for w in words if re.fullmatch(r"-?\d{1,9}", w)]
-        number = int(self.pick(numbers)) if numbers and self.rng.random() < 0.6 else int(self.rng.integers(0, 20))
+        number = (
+            int(self.pick(numbers)) if numbers and self.rng.random() < 0.6 else int(self.rng.integers(0, 20))
+        )
         values = {str: word, int: number, float: float(number), bool: bool(number % 2)}
         return values.get(parameter.type, [word] if parameter.type is list else {word: number})
 
@@ -99,7 +116,9 @@ def odd_calls(tools: Sequence[ToolSpec], rng: np.random.Generator) -> Iterator[A
     for spec in tools:
         for parameter in spec.parameters:
             for value in parameter.choices or ODD[parameter.type]:
-                usual = {p.name: (p.choices or ODD[p.type])[-1 if p.type is str else 0] for p in spec.parameters}
+                usual = {
+                    p.name: (p.choices or ODD[p.type])[-1 if p.type is str else 0] for p in spec.parameters
+                }
                 yield call(spec.name, **usual | {parameter.name: value})
     for _ in range(60 if tools else 0):
         spec = tools[int(rng.integers(len(tools)))]

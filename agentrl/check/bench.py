@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +13,8 @@ import numpy as np
 
 from agentrl.adapter import Adapter, blocking, ran, runs_on_loop
 from agentrl.check.actions import Actor
-from agentrl.check.report import Faulty, Hung
+from agentrl.check.report import Hung
+from agentrl.check.wording import line_of, name_of, shown
 from agentrl.environment import Observation, StepResult
 from agentrl.message import Action
 from agentrl.registry import EnvSpec, Worker
@@ -53,7 +53,9 @@ class Bench:
 
     def task(self, position: int, *, split: Split = "train", level: int | None = None) -> Task:
         """Give a task of the environment's own source."""
-        return self.spec.tasks(split, level=self.levels[0] if level is None else level, seed=self.seed).at(position)
+        return self.spec.tasks(split, level=self.levels[0] if level is None else level, seed=self.seed).at(
+            position
+        )
 
     def positions(self, most: int, seconds: float = 1.0) -> Iterator[int]:
         """Count tasks, at least two of them, until there are enough or the time is spent."""
@@ -82,7 +84,9 @@ class Bench:
         except TimeoutError:
             if not timer.expired():
                 raise
-            raise Hung(f"{doing}: no answer within {limit:g} s; give what it waits for a time limit") from None
+            raise Hung(
+                f"{doing}: no answer within {limit:g} s; give what it waits for a time limit"
+            ) from None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Table]:
@@ -98,7 +102,9 @@ class Bench:
             with suppress(Exception):
                 await asyncio.wait_for(context.__aexit__(None, None, None), self.seconds)
             raise
-        await self.within("closing what instances share", context.__aexit__(None, None, None), 3 * self.seconds)
+        await self.within(
+            "closing what instances share", context.__aexit__(None, None, None), 3 * self.seconds
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -156,7 +162,9 @@ class Game:
     @property
     def lines(self) -> list[str]:
         """The episode as text, one line per observation, for comparison."""
-        return [repr(self.first.parts), *(line_of(r) for _, r in self.turns)]
+        tools = [s.schema()["function"] for s in self.env.tools]
+        first = f"{self.first.parts!r} system {self.env.system!r} tools {tools}"
+        return [first, *(line_of(r) for _, r in self.turns)]
 
     @property
     def actions(self) -> list[Action]:
@@ -214,7 +222,9 @@ class Game:
     async def reset_raw(self, task: Task) -> Any:
         """Give what `reset` of a plain environment returns."""
         self.task, options = task, {"split": task.split, "level": task.level, "payload": dict(task.payload)}
-        return await self.call(f"reset of {name_of(task)}", lambda: self.raw.reset(seed=task.seed, options=options))
+        return await self.call(
+            f"reset of {name_of(task)}", lambda: self.raw.reset(seed=task.seed, options=options)
+        )
 
     async def step_raw(self, action: Action) -> Any:
         """Give what `step` of a plain environment returns."""
@@ -223,61 +233,6 @@ class Game:
 
     async def close(self) -> None:
         """Close it; once more does nothing."""
-        await self.bench.within(f"close() of {type(self.raw).__name__}", self.env.close(), self.bench.seconds + 6)
-
-
-def line_of(result: StepResult) -> str:
-    """Write what is equal in equal steps; durations are not."""
-    ending = "terminated" if result.terminated else "truncated" if result.truncated else "open"
-    parts = dict(sorted(result.reward_parts.items()))
-    return f"{result.observation.parts!r} reward {result.reward!r} {parts} {ending} correct {result.correct}"
-
-
-def name_of(task: Task) -> str:
-    """Name a task so that its author can start it.
-
-    >>> name_of(Task(id="train-0-0-0", split="train", level=0, seed=7))
-    'task (split train, level 0, seed 7)'
-    """
-    return f"task (split {task.split}, level {task.level}, seed {task.seed})"
-
-
-def shown(action: Action, limit: int = 160) -> str:
-    """Write an action shortly.
-
-    >>> shown(Action(text="84"))
-    "answer '84'"
-    """
-    calls = [f"{c.name}({', '.join(f'{k}={v!r}' for k, v in c.arguments.items())})" for c in action.calls]
-    text = "call " + " + ".join([*calls, *action.malformed]) if not action.is_answer else f"answer {action.text!r}"
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
-
-
-def difference(old: Sequence[str], new: Sequence[str]) -> str | None:
-    """Say where two episodes part, or None.
-
-    >>> difference(["a", "price 12 now"], ["a", "price 13 now"])
-    "turn 1: 'price 12 now' became 'price 13 now'"
-    """
-    for turn, (one, two) in enumerate(zip(old, new, strict=False)):
-        if one != two:
-            start = max(0, next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0) - 40)
-            return f"turn {turn}: {one[start : start + 100]!r} became {two[start : start + 100]!r}"
-    return None if len(old) == len(new) else f"{len(old) - 1} turns became {len(new) - 1}"
-
-
-def own_source(env: Any) -> set[str]:
-    """Give the source files of an environment's classes that are its author's own."""
-    files = set()
-    for kind in type(env).__mro__:
-        if kind.__module__.partition(".")[0] not in {"gymnasium", "builtins", "typing", "abc"} and kind.__module__ != (
-            "agentrl.toolenv"
-        ):
-            files.add(inspect.getsourcefile(kind) or "")
-    return files - {""}
-
-
-def fail_if(fault: str | None, message: str) -> None:
-    """Raise `Faulty` with what was found."""
-    if fault:
-        raise Faulty(f"{fault}; {message}")
+        await self.bench.within(
+            f"close() of {type(self.raw).__name__}", self.env.close(), self.bench.seconds + 6
+        )

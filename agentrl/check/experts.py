@@ -82,12 +82,17 @@ def answer_of(instance: Any, texts: list[str]) -> tuple[str, Any]:
         second = called(instance, list(texts))
     except Exception as error:
         shown = f"{type(error).__name__}: {error}"
-        mend = "it must work on an instance that never started the task: read everything from the observations"
+        mend = (
+            "it must work on an instance that never started the task: read everything from the observations"
+        )
         return "fault", f"expert(observations) raised {shown} after {len(texts)} observations; {mend}"
     if given != texts:
         return "fault", "expert() changes the list of observations that it is given: copy it first"
     if first != second:
-        return "fault", f"expert() gave {first!r} and then {second!r} for equal observations: make it a pure function"
+        return (
+            "fault",
+            f"expert() gave {first!r} and then {second!r} for equal observations: make it a pure function",
+        )
     return "action", first
 
 

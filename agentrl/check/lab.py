@@ -38,7 +38,9 @@ class Lab:
     def __enter__(self) -> Lab:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for worker in self._workers.values():
             worker.kill()
         self._workers.clear()
@@ -82,7 +84,12 @@ class WorkerProcess:
             return {"passed": False, "detail": f"the process died: {self._last_error()}", "config": True}
         except TimeoutError:
             self.kill()
-            return {"passed": False, "detail": "importing the environment did not end", "config": True, "hung": True}
+            return {
+                "passed": False,
+                "detail": "importing the environment did not end",
+                "config": True,
+                "hung": True,
+            }
         return dict(json.loads(answer))
 
     def _read_line(self, seconds: float) -> bytes:

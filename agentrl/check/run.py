@@ -131,7 +131,11 @@ def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckRes
         if len(hung) >= PATIENCE and name not in ALWAYS:
             yield CheckResult(name=name, passed=False, detail=f"not run: mend {hung[0]!r} first, which hung")
             continue
-        answer = _across_processes(lab, plan) if name == "determinism-across-processes" else lab.ask("", plan.request(name))
+        answer = (
+            _across_processes(lab, plan)
+            if name == "determinism-across-processes"
+            else lab.ask("", plan.request(name))
+        )
         if answer.get("config"):
             yield CheckResult(name=name, passed=False, detail=answer["detail"])
             return
@@ -150,7 +154,10 @@ def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:
     found = _parting(here["data"], there["data"])
     if found is None:
         count = sum(len(e["lines"]) for e in here["data"])
-        return {"passed": True, "detail": f"{count} observations are equal under another hash seed, clock and file order"}
+        return {
+            "passed": True,
+            "detail": f"{count} observations are equal under another hash seed, clock and file order",
+        }
     causes = [c for c in CAUSES if _parting(here["data"], lab.ask(c, plan.request("trace")).get("data", []))]
     again = _parting(here["data"], lab.ask("", plan.request("trace")).get("data", []))
     if again or not causes:
@@ -161,7 +168,7 @@ def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:
 
 
 def _parting(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> str | None:
-    from agentrl.check.bench import difference
+    from agentrl.check.wording import difference
 
     for first, second in zip(one, two, strict=False):
         found = difference(first["lines"], second["lines"])
@@ -181,7 +188,9 @@ def _target(spec: EnvSpec | type | str) -> EnvSpec:
 
 def _importable(kind: type) -> str:
     if "." in kind.__qualname__:
-        raise ConfigError(f"{kind.__qualname__} is defined inside another object: move it to the top of a file to check it")
+        raise ConfigError(
+            f"{kind.__qualname__} is defined inside another object: move it to the top of a file to check it"
+        )
     module = sys.modules.get(kind.__module__)
     with contextlib.suppress(ImportError, ValueError):
         found = importlib.util.find_spec(kind.__module__) if kind.__module__ != "__main__" else None

@@ -10,14 +10,15 @@ from collections.abc import Iterable
 from typing import Any
 
 SECONDS = 400 * 86400 + 5 * 3600 + 7 * 60 + 11.125
-CLOCKS = {"time": 1.0, "time_ns": 1e9}
+CLOCKS = {"time": SECONDS, "time_ns": int(SECONDS) * 10**9}
 READERS = ("localtime", "gmtime", "ctime")
 
 
 def apply(changes: Iterable[str]) -> None:
     """Make the named changes to this process."""
-    for name in changes:
-        {"clock": move_clock, "files": mix_files, "": lambda: None}[name]()
+    makers = {"clock": move_clock, "files": mix_files}
+    for name in filter(None, changes):
+        makers[name]()
 
 
 def mix_files() -> None:
@@ -34,8 +35,8 @@ def mix_files() -> None:
 
 def move_clock() -> None:
     """Move the calendar by more than a year; what measures durations stays."""
-    for name, scale in CLOCKS.items():
-        setattr(time, name, moved(getattr(time, name), int(SECONDS * scale) if scale > 1 else SECONDS))
+    for name, offset in CLOCKS.items():
+        setattr(time, name, moved(getattr(time, name), offset))
     for name in READERS:
         setattr(time, name, reading(getattr(time, name)))
     real_strftime = time.strftime

@@ -12,6 +12,13 @@ import numpy as np
 
 APART = frozenset({"shared", "_play", "_np_random", "_np_random_seed", "spec"})
 """Attributes that belong to the framework or to all instances."""
+RUNTIME = frozenset(
+    {"_thread", "threading", "asyncio", "_asyncio", "concurrent", "queue", "_queue", "socket", "_io"}
+)
+RUNTIME |= frozenset(
+    {"subprocess", "selectors", "weakref", "contextlib", "contextvars", "logging", "sqlite3"}
+)
+"""Modules whose objects run things instead of holding data."""
 LIMIT = 20_000
 Leaves = dict[str, str]
 
@@ -24,7 +31,19 @@ def leaves_of(root: object, *, apart: frozenset[str] = APART) -> Leaves:
     >>> leaves_of(Shop())
     {".prices['pear']": '12'}
     """
-    return dict(itertools.islice(_walk(root, "", set(), apart), LIMIT))
+    return dict(itertools.islice(_walk(root, "", _common(root), apart), LIMIT))
+
+
+def _common(root: object) -> set[int]:
+    """Give the identities of what lies in the resources that instances share."""
+    found: set[int] = set()
+    waiting = [getattr(root, "shared", None)]
+    while waiting and len(found) < LIMIT:
+        value = waiting.pop()
+        if value is not None and id(value) not in found and _plain(value) is None:
+            found.add(id(value))
+            waiting += [child for _, child in _children(value, APART)]
+    return found
 
 
 def changed(old: Leaves, new: Leaves) -> str | None:
@@ -41,7 +60,7 @@ def _walk(value: Any, path: str, above: set[int], apart: frozenset[str]) -> Iter
     if plain is not None:
         yield path, plain
         return
-    if id(value) in above or len(above) > 12:
+    if id(value) in above or path.count(".") + path.count("[") > 12:
         return
     above = above | {id(value)}
     children = list(_children(value, apart))
@@ -70,7 +89,7 @@ def _children(value: Any, apart: frozenset[str]) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{key!r}]", child) for key, child in value.items())
     elif isinstance(value, (list, tuple, deque)):
         yield from ((f"[{i}]", child) for i, child in enumerate(value))
-    elif isinstance(value, type) or callable(value) or type(value).__module__ in {"_thread", "threading", "asyncio"}:
+    elif isinstance(value, type) or callable(value) or type(value).__module__.partition(".")[0] in RUNTIME:
         return
     else:
         slots = [s for k in type(value).__mro__ for s in _slots(k) if hasattr(value, s)]
@@ -80,4 +99,8 @@ def _children(value: Any, apart: frozenset[str]) -> Iterator[tuple[str, Any]]:
 
 def _slots(kind: type) -> tuple[str, ...]:
     slots = kind.__dict__.get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(s for s in slots if s not in {"__dict__", "__weakref__"})
+    return (
+        (slots,)
+        if isinstance(slots, str)
+        else tuple(s for s in slots if s not in {"__dict__", "__weakref__"})
+    )

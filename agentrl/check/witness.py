@@ -64,7 +64,13 @@ def _command(pid: int) -> str:
     try:
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return "(ended, never waited for)"
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80].strip()
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")[:80]
+            .strip()
+        )
     except OSError:
         return ""
 
@@ -78,7 +84,9 @@ def files() -> dict[str, str]:
         except OSError:
             continue
         if not target.startswith(PASSING):
-            found[f"{name}:{target}"] = f"open file {target!r}" if target.startswith("/") else f"open {target}"
+            found[f"{name}:{target}"] = (
+                f"open file {target!r}" if target.startswith("/") else f"open {target}"
+            )
     return found
 
 
@@ -90,7 +98,9 @@ def leftovers(folder: str) -> dict[str, str]:
 def pending() -> dict[str, str]:
     """Give the asyncio tasks that wait on this loop, but for the running one."""
     others = [t for t in asyncio.all_tasks() if t is not asyncio.current_task() and not t.done()]
-    return {t.get_name(): f"asyncio task {getattr(t.get_coro(), '__qualname__', t.get_name())!r}" for t in others}
+    return {
+        t.get_name(): f"asyncio task {getattr(t.get_coro(), '__qualname__', t.get_name())!r}" for t in others
+    }
 
 
 def held(folder: str) -> dict[str, str]:
@@ -112,7 +122,9 @@ async def settled(folder: str, before: Mapping[str, str], seconds: float = 1.5) 
 
 def global_state() -> dict[str, Any]:
     """Give the state of the process that an environment must leave alone, by what to call it."""
-    handled = {s: signal.getsignal(s) for s in signal.valid_signals() if s not in {signal.SIGKILL, signal.SIGSTOP}}
+    handled = {
+        s: signal.getsignal(s) for s in signal.valid_signals() if s not in {signal.SIGKILL, signal.SIGSTOP}
+    }
     return {
         "the working directory": os.getcwd(),
         "os.environ": {k: v for k, v in os.environ.items() if k not in NO_WRITING},

@@ -64,7 +64,10 @@ def preload(request: Reply) -> Reply | None:
     threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
     if threads and request["check"] == "loads":
         shown = ", ".join(threads)
-        return {"passed": False, "detail": f"importing it started threads ({shown}): start them in open_shared or reset"}
+        return {
+            "passed": False,
+            "detail": f"importing it started threads ({shown}): start them in open_shared or reset",
+        }
     return None
 
 
@@ -162,7 +165,9 @@ async def judge(probe: Callable[[Bench], Any], bench: Bench, send: Callable[[Rep
     verdict: Reply = {"passed": False}
     try:
         found = await probe(bench)
-        verdict = {"passed": True, "detail": found} if isinstance(found, str) else {"passed": True, "data": found}
+        verdict = (
+            {"passed": True, "detail": found} if isinstance(found, str) else {"passed": True, "data": found}
+        )
     except NotApplicable as reason:
         verdict = {"passed": True, "detail": f"not applicable: {reason}"}
     except Faulty as fault:

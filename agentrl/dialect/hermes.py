@@ -99,7 +99,7 @@ class HermesDialect:
             writer.plain(f"\n{body}\n").control(CALL_END)
         return writer.control(END).encoded().ids
 
-    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+    def parse(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Action:
         """Read a completion up to its stop id; text around the calls is joined."""
         (_, text), *blocks = self._vocabulary.split(self._vocabulary.until(ids, self.stop_ids))
         if blocks and blocks[0][0] == CALL:
@@ -113,7 +113,7 @@ class HermesDialect:
             malformed=(*(c for c in calls if isinstance(c, str)), *broken),
         )
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person."""
         return self._vocabulary.decode(ids)
 

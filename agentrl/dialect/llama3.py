@@ -90,7 +90,7 @@ class Llama3Dialect:
         text = action.text + "\n" if action.text and lines else action.text
         return self._vocabulary.writer().plain(text + "\n".join(lines)).control(END).encoded().ids
 
-    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+    def parse(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Action:
         """Read a completion up to its stop id."""
         (_, text), *blocks = self._vocabulary.split(self._vocabulary.until(ids, self.stop_ids))
         if blocks and blocks[0][0] == PYTHON:
@@ -107,7 +107,7 @@ class Llama3Dialect:
             + tuple(f"{mark} stands where only {END} may stand" for mark, _ in blocks[:1]),
         )
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person."""
         return self._vocabulary.decode(ids)
 

@@ -26,8 +26,10 @@ class RewritesEarlierTurns(ValueError):
 class Dialect(Protocol):
     """Writes and reads one model family's conversation format over one tokenizer.
 
-    Words from outside (`Part`s, system text) are encoded as ordinary text, whatever they look like, and spliced
-    between the template's own control ids. Text is never tokenised twice: what the model sampled stays as sampled.
+    Words from outside (`Part`s, system text) are encoded as ordinary text, whatever they look like, and
+    spliced
+    between the template's own control ids. Text is never tokenised twice: what the model sampled stays as
+    sampled.
     """
 
     @property
@@ -58,7 +60,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+    def parse(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Action:
         """Read a completion; never raises: what cannot be read stands in `Action.malformed`."""
         ...
 
@@ -66,6 +68,6 @@ class Dialect(Protocol):
         """Write the ids that an agent would have sampled for an action, its stop id included."""
         ...
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person, control tokens included."""
         ...

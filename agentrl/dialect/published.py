@@ -99,7 +99,7 @@ class RenderersDialect:
         turn: Message = {"role": "assistant", "content": content, "tool_calls": calls}
         return as_ids(words.put_back(self._sampled([TASK, turn], self._schemas(tools))))
 
-    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+    def parse(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Action:
         """Read a completion; the model's reasoning is left out of the text."""
         known = [i for i in map(int, ids) if self._plain.knows(i)]
         try:
@@ -113,7 +113,7 @@ class RenderersDialect:
             malformed=tuple(i for i in items if isinstance(i, str)),
         )
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person."""
         return self._plain.decode(ids)
 

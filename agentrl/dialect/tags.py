@@ -143,7 +143,7 @@ class TagDialect:
                 raise ConfigError(f"{shorten(words)!r} holds {found[0]}: the dialect 'tags' would read a tag")
         return self._vocabulary.writer().plain(f"{text}<{tag}>{body}</{tag}>").encoded().ids
 
-    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+    def parse(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Action:
         """Read the last pair of tags; the text is what stands before it, or the answer."""
         words = self._vocabulary.decode(self._vocabulary.until(ids, self.stop_ids))
         names = "|".join((*self.tags, "answer"))
@@ -164,7 +164,7 @@ class TagDialect:
             return Action(text=words[:opening], malformed=(call,))
         return Action(text=words[:opening], calls=(call,))
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person."""
         return self._vocabulary.decode(ids)
 

@@ -71,7 +71,7 @@ class TinyDialect:
                 writer.control(ARG).plain(value)
         return writer.control(END).encoded().ids
 
-    def parse(self, ids: Sequence[int], tools: Sequence[ToolSpec]) -> Action:
+    def parse(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Action:
         """Read a completion; a call that lacks its end, or a control token out of place, is malformed."""
         known = {t.name: t.parameters for t in tools}
         (_, text), *blocks = self._vocabulary.split(ids)
@@ -91,7 +91,7 @@ class TinyDialect:
         malformed = (f"the call of {fields[0]!r} does not end with {END}",) if fields else ()
         return Action(text=text, calls=tuple(calls), malformed=malformed)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person."""
         return self._vocabulary.decode(ids)
 

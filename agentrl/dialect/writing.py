@@ -191,12 +191,12 @@ def read_value(text: str, parameter: Parameter) -> object:
 
 
 def dump_json(value: object) -> str:
-    """Write JSON as chat templates do, and so that no tokenizer's normaliser changes what it says.
+    r"""Write JSON as chat templates do, and so that no tokenizer's normaliser changes what it says.
 
     Composing the accent with the letter of the escape before it would break it:
 
-    >>> print(dump_json("\\n\u0301"), dump_json("é"))
-    "\\n\\u0301" "é"
+    >>> print(dump_json("\n\u0301"), dump_json("é"))
+    "\n\u0301" "é"
     """
     text = json.dumps(value, ensure_ascii=False)
     return text if unicodedata.is_normalized("NFC", text) else json.dumps(value)
@@ -218,9 +218,9 @@ def load_json(text: str) -> Any:
 
 
 def without_surrogates(value: Any) -> Any:
-    """Give JSON data whose texts can be written to a file.
+    r"""Give JSON data whose texts can be written to a file.
 
-    >>> without_surrogates(["\\ud800"])
+    >>> without_surrogates(["\ud800"])
     ['\ufffd']
     """
     return json.loads(as_unicode(json.dumps(value, ensure_ascii=False)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -75,10 +75,11 @@ class Engine(Protocol):
         """Version of the weights that serve now."""
         ...
 
-    def generate(self, ids: Sequence[int], sampling: Sampling, *, seed: int) -> AsyncIterator[Chunk]:
+    def generate(self, ids: Sequence[int] | Ids, sampling: Sampling, *, seed: int) -> AsyncGenerator[Chunk]:
         """Sample a continuation of `ids`, in one or more chunks.
 
-        Random numbers are a function of (seed, position of the token in the context). Closing the iterator cancels
+        Random numbers are a function of (seed, position of the token in the context). Closing the iterator
+        cancels
         the request and frees its place.
 
         Raises:
@@ -87,7 +88,7 @@ class Engine(Protocol):
         """
         ...
 
-    async def score(self, ids: Sequence[int]) -> Floats:
+    async def score(self, ids: Sequence[int] | Ids) -> Floats:
         """Give the untempered log-prob of each token after the first: an array of length len(ids) - 1."""
         ...
 

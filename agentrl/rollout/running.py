@@ -118,7 +118,8 @@ class Running:
         result = await within(self.env.act(action), self.table.limits.turn_seconds, self)
         self._record(turn, action, result, generated - began, time.perf_counter() - generated)
         if not self._ended(result):
-            self._show(turn, result.observation, closed=completion.finish == "stop")
+            closed = int(completion.ids[-1]) in self.table.dialect.stop_ids
+            self._show(turn, result.observation, closed=closed)
 
     async def sample(self, room: int) -> Completion:
         """Ask the engine for one turn of at most `room` tokens."""
@@ -229,7 +230,8 @@ async def within(awaitable: Awaitable[Result], seconds: float, episode: Running)
         DeadlineError: Names the episode, the turn and what it waited for.
     """
     try:
-        return await asyncio.wait_for(awaitable, seconds)
+        async with asyncio.timeout(seconds):
+            return await awaitable
     except TimeoutError:
         place = f"episode {episode.id}, turn {len(episode.turns)}, {episode.doing}"
         raise DeadlineError(f"{place}: no answer within {seconds:g} s") from None

@@ -23,6 +23,7 @@ NUMBERS = ("price", "stock", "weight")
 """What the market knows of every item, as numbers 1..99."""
 NAMES = (*NUMBERS, "neighbor", "basket", "budget", "note")
 """The functions that the code may call."""
+PLACES = tuple((name, item) for item in ITEMS for name in NUMBERS)
 UNKNOWN = "unknown"
 
 PRELUDE = f'''
@@ -66,14 +67,10 @@ Facts = dict[tuple[str, str], str]
 
 def draw_facts(rng: np.random.Generator) -> Facts:
     """Draw the numbers of all items and who stands next to whom: one circle of all items."""
-    numbers = rng.integers(1, 100, (len(ITEMS), len(NUMBERS))).tolist()
-    facts = {
-        (n, i): str(v)
-        for i, row in zip(ITEMS, numbers, strict=True)
-        for n, v in zip(NUMBERS, row, strict=True)
-    }
+    facts = dict(zip(PLACES, map(str, rng.integers(1, 100, len(PLACES)).tolist()), strict=True))
     circle = [ITEMS[i] for i in rng.permutation(len(ITEMS)).tolist()]
-    facts.update((("neighbor", a), b) for a, b in zip(circle, circle[1:] + circle[:1], strict=True))
+    for one, other in zip(circle, circle[1:] + circle[:1], strict=True):
+        facts["neighbor", one] = other
     return facts
 
 

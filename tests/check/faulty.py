@@ -1,4 +1,5 @@
 """Environments with one fault each; `FAULTS` says which check must find it and what its message must name."""
+# ruff: noqa: D101 - the name says what is wrong
 
 import asyncio
 import datetime
@@ -19,6 +20,7 @@ import numpy as np
 
 from agentrl.errors import ToolError
 from agentrl.message import Action, answer, call
+from agentrl.task import ListedTasks, SeededTasks, Split, Task, TaskSource, derive_seed
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
 
@@ -70,7 +72,13 @@ class Count(gymnasium.Env[str, str]):
     def step(self, action: str) -> Step:
         self.turn += 1
         right = action.strip() == str(self.n + 1)
-        return ("Yes." if right else "No."), float(right), right, not right and self.turn == 5, {"correct": right}
+        return (
+            ("Yes." if right else "No."),
+            float(right),
+            right,
+            not right and self.turn == 5,
+            {"correct": right},
+        )
 
 
 class NoSuchTool(Shop):
@@ -238,7 +246,9 @@ class ForkShares(Shop):
     def fork(self) -> "ForkShares":
         twin = type(self)()
         vars(twin).update(vars(self))
-        twin._play = None if self._play is None else type(self._play)(turn=self._play.turn, over=self._play.over)
+        twin._play = (
+            None if self._play is None else type(self._play)(turn=self._play.turn, over=self._play.over)
+        )
         return twin
 
 
@@ -371,8 +381,8 @@ class TextEnd(Count):
 
 
 class OwnSpaces(Count):
-    observation_space = gymnasium.spaces.Text(max_length=3, charset="ab")  # type: ignore[assignment]
-    action_space = gymnasium.spaces.Text(max_length=8, charset="0123456789")  # type: ignore[assignment]
+    observation_space = gymnasium.spaces.Text(max_length=3, charset="ab")
+    action_space = gymnasium.spaces.Text(max_length=8, charset="0123456789")
 
 
 class ControlToken(Shop):
@@ -673,6 +683,106 @@ class BrokenImport(Shop):
         raise FileNotFoundError("shop.db")
 
 
+class InAnswer(Shop):
+    def right(self, answer: str) -> bool:
+        return str(self.prices[self.item] * self.factor) in answer
+
+
+class AnyAnswer(Shop):
+    def right(self, answer: str) -> bool:
+        return str(self.prices[self.item] * self.factor).startswith(answer.strip())
+
+
+class SameIds(Shop):
+    @classmethod
+    def tasks(cls, split: Split, *, level: int, seed: int) -> TaskSource:
+        tasks = [
+            Task(id="shop", split=split, level=level, seed=derive_seed(split, i) % 2**31) for i in range(50)
+        ]
+        return ListedTasks(tasks=tuple(tasks))
+
+
+class Forgetful(SeededTasks):
+    def take(self, count: int) -> list[Task]:
+        return [self.at(i) for i in range(count)]
+
+
+class Unseekable(Shop):
+    @classmethod
+    def tasks(cls, split: Split, *, level: int, seed: int) -> TaskSource:
+        return Forgetful(split=split, level=level, seed=seed)
+
+
+class PopsArguments(Shop):
+    @tool
+    def total(self, items: list) -> str:  # type: ignore[type-arg]
+        """Add up the prices of several items."""
+        total = 0
+        while items:
+            total += self.prices.get(str(items.pop()), 0)
+        return str(total)
+
+
+class ReturnsNothing(Shop):
+    @tool
+    def price(self, item: str) -> None:  # type: ignore[override]
+        """Look up the price of an item."""
+        self.prices.get(item)
+
+
+class EndsUnpaid(Shop):
+    @tool
+    def pay(self, amount: int) -> str:
+        """Pay an amount, which ends the episode."""
+        if amount == self.prices[self.item] * self.factor:
+            self.end(0.0, correct=True)
+        return "Paid."
+
+
+class LosesSlots(Shop):
+    slots: ClassVar[asyncio.Semaphore] = asyncio.Semaphore(2)
+
+    @tool
+    async def ask(self, question: str) -> str:
+        """Ask a question."""
+        await self.slots.acquire()
+        await asyncio.sleep(0.05)
+        self.slots.release()
+        return "no answer"
+
+
+class LeavesFile(Shop):
+    def find(self, item: str) -> int:
+        with open(f"/tmp/shop-{os.getpid()}-{os.urandom(4).hex()}.log", "w") as file:
+            file.write(item)
+        return super().find(item)
+
+
+class Grows(Shop):
+    kept: ClassVar[list[bytes]] = []
+
+    def task(self, rng: np.random.Generator) -> str:
+        if self._play is not None:
+            self.kept.append(b"x" * 20_000_000)
+        return super().task(rng)
+
+
+class ForkIsSelf(Count):
+    def fork(self) -> "ForkIsSelf":
+        return self
+
+
+class Quits(Shop):
+    def find(self, item: str) -> int:
+        os._exit(3)
+
+
+class SystemClock(Shop):
+    @property
+    def system(self) -> str:  # type: ignore[override]
+        return f"It is {datetime.datetime.now():%j}."
+
+
 FAULTS: dict[type, tuple[str, str]] = {
     NoSuchTool: ("loads", "no docstring"),
     NoHint: ("loads", "type hint"),
@@ -710,6 +820,19 @@ FAULTS: dict[type, tuple[str, str]] = {
     PartsDiffer: ("reward-range", "reward_parts"),
     CorrectUnpaid: ("correct-against-reward", "correct=True"),
     WrongPaid: ("correct-against-reward", "correct=False"),
+    EndsUnpaid: ("correct-against-reward", "correct=True"),
+    InAnswer: ("judge-not-fooled", "every number"),
+    AnyAnswer: ("judge-not-fooled", "empty"),
+    SameIds: ("task-source", "'shop'"),
+    Unseekable: ("task-source", "take"),
+    PopsArguments: ("valid-random-actions", "copy lists"),
+    ReturnsNothing: ("observation-text", "None"),
+    LosesSlots: ("cancellation", "finally"),
+    LeavesFile: ("leaks", "shop-"),
+    Grows: ("leaks", "memory grew"),
+    ForkIsSelf: ("fork-independence", "changed the original"),
+    Quits: ("responds", "process died"),
+    SystemClock: ("determinism-across-processes", "clock"),
     NeverCorrect: ("correct-against-reward", "info"),
     Endless: ("ends", "max_turns"),
     PlainEndless: ("ends", "truncated"),

@@ -44,7 +44,9 @@ class Shop(ToolEnv):
         found = re.search(r"of (\w+), times (\d+)", observations[0])
         assert found is not None
         item, factor = found.groups()
-        return call("price", item=item) if len(observations) == 1 else answer(int(observations[1]) * int(factor))
+        return (
+            call("price", item=item) if len(observations) == 1 else answer(int(observations[1]) * int(factor))
+        )
 
 
 class GuessNumber(gymnasium.Env[str, str]):

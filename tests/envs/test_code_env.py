@@ -17,19 +17,23 @@ from tests.envs.playing import task_of, with_worker
 
 SCAN = r"""
 import gc, re
-def scan(pattern):
-    found = {s for s in gc.get_objects() if type(s) is str and re.fullmatch(pattern, s)}
-    for line in open("/proc/self/maps"):
-        span, rights = line.split()[:2]
+def regions():
+    try:
+        lines = open("/proc/self/maps").read().splitlines()
+    except OSError:
+        return
+    for span, rights in (line.split()[:2] for line in lines):
         if rights.startswith("rw"):
             start, end = (int(x, 16) for x in span.split("-"))
             try:
                 with open("/proc/self/mem", "rb", 0) as memory:
                     memory.seek(start)
-                    found |= {m.decode() for m in re.findall(pattern.encode(), memory.read(end - start))}
+                    yield memory.read(end - start)
             except OSError:
                 pass
-    return sorted(found)
+def scan(pattern):
+    found = {m for m in gc.get_referents(*gc.get_objects()) if type(m) is str and re.fullmatch(pattern, m)}
+    return sorted(found.union(m.decode() for r in regions() for m in re.findall(pattern.encode(), r)))
 """
 
 

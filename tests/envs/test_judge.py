@@ -1,6 +1,10 @@
 """The judge of programs: exact, and not to be deceived."""
 
 import asyncio
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,22 +12,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.envs.code.judge import Case, Verdict, judge, same
-from agentrl.tools.sandbox import open_pool
 from tests.envs.test_code_env import SCAN
+from tests.tools.attacks import Level
+from tests.tools.levels import Pools
+
+Judge = Callable[..., Verdict]
 
 DOUBLE = tuple(Case(function="double", arguments=(n,), expected=2 * n) for n in (3, 5, 21))
 HONEST = "def double(n):\n    return 2 * n\n"
 
 
-def verdict(source: str, cases: tuple[Case, ...] = DOUBLE, seconds: float = 2.0) -> Verdict:
-    async def main() -> Verdict:
-        async with open_pool(size=1) as pool:
-            return await judge(source, cases, pool, seconds=seconds)
-
-    return asyncio.run(main())
+LEVELS: tuple[Level, ...] = ("namespaces", "landlock")
 
 
-def test_an_honest_program_passes() -> None:
+@pytest.fixture(scope="module")
+def pools() -> Iterator[Pools]:
+    with asyncio.Runner() as runner:
+        opened = Pools(runner)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def verdict(pools: Pools) -> Judge:
+    def run(
+        source: str,
+        cases: tuple[Case, ...] = DOUBLE,
+        *,
+        level: Level = "namespaces",
+        seconds: float = 5.0,
+    ) -> Verdict:
+        pool = pools.pool(level)
+        return pools._runner.run(judge(source, cases, pool, seconds=seconds))
+
+    return run
+
+
+def test_an_honest_program_passes(verdict: Judge) -> None:
     assert verdict(HONEST).correct
     assert verdict(f"{HONEST}\nprint('noise')\n").correct
     assert not verdict("double = None", ()).correct
@@ -36,6 +61,18 @@ class Agreeable(int):
     __hash__ = int.__hash__
 def double(n): return Agreeable(0)
 """
+SPY = (
+    SCAN.replace("self", "{pid}").replace('open("', 'open(f"')
+    + """
+def f(start):
+    global pid
+    pid = __import__("os").getppid()
+    while pid > 1:
+        if found := scan(start + "[0-9a-f]{8}"):
+            return found[0]
+        pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+"""
+)
 FORGED = {
     "an __eq__ that agrees": AGREEABLE,
     "a subclass of int": "class N(int): pass\ndef double(n): return N(2 * n)\n",
@@ -61,32 +98,64 @@ FORGED = {
 }
 
 
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("source", FORGED.values(), ids=FORGED.keys())
-def test_a_verdict_cannot_be_forged(source: str) -> None:
-    assert not verdict(source, seconds=0.5).correct
+def test_a_verdict_cannot_be_forged(verdict: Judge, source: str, level: Level) -> None:
+    assert not verdict(source, level=level, seconds=0.5).correct
 
 
-def test_calls_get_fresh_inputs_and_a_sandbox_of_their_own() -> None:
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_honest_program_passes_at_every_level(verdict: Judge, level: Level) -> None:
+    assert verdict(HONEST, level=level).correct
+
+
+def test_calls_get_fresh_inputs(verdict: Judge) -> None:
     greedy = "def f(x):\n    x.append(1)\n    return len(x)\n"
     shared = [1, 2]
     cases = tuple(Case(function="f", arguments=(shared,), expected=3) for _ in range(3))
     assert verdict(greedy, cases).correct and shared == [1, 2]
 
 
-def test_one_failing_case_does_not_take_the_others_along() -> None:
+def test_one_failing_case_does_not_take_the_others_along(verdict: Judge) -> None:
     source = "def double(n):\n    if n == 5: raise SystemExit\n    return 2 * n\n"
     assert verdict(source).passed == 2
 
 
-def test_expected_values_are_nowhere_in_the_sandbox() -> None:
+def test_a_program_that_cannot_run_says_why(verdict: Judge) -> None:
+    assert "SyntaxError" in verdict("def double(n) return").error
+    assert "exited" in verdict("import os\nos._exit(1)").error
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_expected_values_are_nowhere_in_the_sandbox(verdict: Judge, level: Level) -> None:
     """A program that returns what it finds in its memory passes only where it was put there."""
     seeker = SCAN + "def f(start):\n    return (scan(start + '[0-9a-f]{8}') or [''])[0]\n"
     cases = (Case(function="f", arguments=("zq7-",), expected="zq7-0123abcd"),)
-    assert not verdict(seeker, cases).correct
-    assert verdict(f"{seeker}\nkept = 'zq7-' + '0123abcd'\n", cases).correct
+    assert not verdict(seeker, cases, level=level).correct
+    assert verdict(f"{seeker}\nkept = 'zq7-' + '0123abcd'\n", cases, level=level).correct
 
 
-def test_later_inputs_are_not_there_before_their_turn() -> None:
+FILE_READER = "def f(path):\n    return open(path).read()\n"
+
+
+def test_a_file_of_the_host_with_the_answers_is_out_of_reach(verdict: Judge, tmp_path: Path) -> None:
+    file = tmp_path / "answers"
+    file.write_text("42")
+    cases = (Case(function="f", arguments=(str(file),), expected="42"),)
+    assert [verdict(FILE_READER, cases, level=level).correct for level in LEVELS] == [False, False]
+    assert verdict(FILE_READER, cases, level="none").correct
+
+
+def test_the_memory_of_the_judge_is_out_of_reach(verdict: Judge) -> None:
+    """Walks up to the process that holds the expected values; without walls root finds them there."""
+    start = f"{secrets.token_hex(8)}-"
+    cases = (Case(function="f", arguments=(start,), expected=f"{start}0123abcd"),)
+    assert [verdict(SPY, cases, level=level, seconds=20).correct for level in LEVELS] == [False, False]
+    if os.geteuid() == 0:
+        assert verdict(SPY, cases, level="none", seconds=20).correct
+
+
+def test_later_inputs_are_not_there_before_their_turn(verdict: Judge) -> None:
     seeker = SCAN + "def f(start):\n    return len(scan('needle' + '-[0-9a-f]{8}'))\n"
     cases = (
         Case(function="f", arguments=("hay",), expected=0),

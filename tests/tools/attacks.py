@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from agentrl import errors
 from agentrl.tools.sandbox import Execution, Limits, SandboxPool, open_pool
 
 Level = Literal["namespaces", "landlock", "none"]
@@ -79,6 +80,9 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 import agentrl.errors
 emit("escaped")
 """,
+    "the framework's files": """
+if "class" in open({framework!r}).read(): emit("escaped")
+""",
     "environment": """
 import os
 text = str(os.environ)
@@ -119,6 +123,14 @@ for _ in range(40):
     if os.fork() == 0: time.sleep(60)
     children += 1
     if children > 20: emit("escaped"); break
+""",
+    "threads without end": """
+import threading, time
+threading.stack_size(32768)
+for _ in range(300):
+    threading.Thread(target=time.sleep, args=(3,), daemon=True).start(); time.sleep(0.002)
+time.sleep(0.5)
+emit("escaped")
 """,
     "memory: one process": """
 blocks = [bytearray(16 << 20) for _ in range(20)]
@@ -167,6 +179,15 @@ for n in range(2000):
     if n % 100 == 0: time.sleep(0.03)
 emit("escaped")
 """,
+    "disk: out of the watchdog's sight": """
+import os, time
+for _ in range(20): os.mkdir("d" * 250); os.chdir("d" * 250)
+os.mkdir("hidden", 0o300); os.chdir("hidden")
+for n in range(10):
+    with open(f"f{{n}}", "wb") as file: file.write(b"x" * (4 << 20))
+    time.sleep(0.1)
+emit("escaped")
+""",
     "CPU": """
 import os
 while sum(os.times()[:2]) < 2: sum(range(100000))
@@ -202,6 +223,7 @@ def facts() -> Iterator[dict[str, object]]:
             "secret": str(secret),
             "folder": folder,
             "pid": os.getpid(),
+            "framework": errors.__file__,
         }
 
 

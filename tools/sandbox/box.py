@@ -149,15 +149,17 @@ class Box:
             "cpu": f"CPU limit: more than {limits.cpu_seconds:g} CPU seconds used",
             "memory": f"memory limit: more than {limits.memory_bytes >> 20} MiB used",
             "disk": f"disk limit: more than {limits.disk_bytes >> 20} MiB or {limits.files} files written",
+            "processes": f"process limit: more than {limits.processes} processes and threads",
             "output": "output limit: the output did not stop",
         }[limit]
 
     def _kill(self) -> None:
         if self._ending.done():
             return
-        with contextlib.suppress(ProcessLookupError):
-            if self.isolation == "none":
+        if self.isolation == "none":
+            with contextlib.suppress(ProcessLookupError):  # it has not got as far as its own group
                 os.killpg(self._forked.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._forked.pidfd, signal.SIGKILL)
 
     async def _exit(self) -> Exited:

@@ -63,12 +63,11 @@ def package_folders(names: tuple[str, ...] = ("numpy",)) -> dict[str, str]:
 
 
 def hidden_folders() -> list[str]:
-    """Folders with installed packages, the virtual environment and this framework."""
-    found: list[str] = []
+    """Folders with installed packages, the virtual environment and this framework; none lies in another."""
+    found = {os.path.dirname(os.path.realpath(str(resources.files("agentrl.tools"))))}
     for root in {sys.base_prefix, "/usr", "/usr/local"}:
         for kind in ("site-packages", "dist-packages"):
-            found += glob.glob(f"{root}/lib*/python3*/{kind}")
+            found.update(map(os.path.realpath, glob.glob(f"{root}/lib*/python3*/{kind}")))
     if sys.prefix != sys.base_prefix:
-        found.append(sys.prefix)
-    framework = os.path.realpath(str(resources.files("agentrl.tools")))
-    return [*found, os.path.dirname(framework)]
+        found.add(os.path.realpath(sys.prefix))
+    return sorted(path for path in found if not any(path.startswith(f"{other}/") for other in found))

@@ -41,7 +41,8 @@ GUARANTEES: dict[LevelName, tuple[str, ...]] = {
         *_BOTH,
         "files: Landlock lets the code read Python's library and write a private folder; it can ask whether a"
         " file exists, not read it; chmod, utime and setxattr do nothing",
-        "processes: none can be started (seccomp), so the tree is one process; threads are bound by memory",
+        "processes: none can be started (seccomp), so the tree is one process",
+        "threads: by RLIMIT_NPROC where sandboxes have users of their own, else by a watchdog every 50 ms",
         "memory: RLIMIT_AS",
         "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms",
     ),
@@ -166,7 +167,7 @@ def _folders_above(path: str) -> list[str]:
 def _hidden() -> list[str]:
     visible = ("/usr", sys.base_prefix)
     folders = [path for path in image.hidden_folders() if any(_within(path, root) for root in visible)]
-    return [word for path in sorted(set(folders)) for word in ("--tmpfs", path, "--remount-ro", path)]
+    return [word for path in folders for word in ("--tmpfs", path, "--remount-ro", path)]
 
 
 def _devices() -> list[str]:

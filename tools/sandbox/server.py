@@ -1,6 +1,7 @@
 """The host's side of a zygote: start it, let it fork, hear how its children ended, stop it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -131,7 +132,8 @@ class Server:
             number, pid = FORKED.unpack(message)
             answer = self._forks.pop(number)
             if answer.done():  # given up by its caller
-                signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
                 os.close(descriptors[0])
             else:
                 answer.set_result(Forked(pid, descriptors[0]))

@@ -19,7 +19,7 @@ class Limits:
 
     wall_seconds: float = 5.0
     """Per call; the whole tree is killed after it."""
-    cpu_seconds: float = 60.0
+    cpu_seconds: float = 30.0
     """Of all processes together, over the sandbox's life."""
     memory_bytes: int = 512 << 20
     """Of all processes together, on top of the bare interpreter."""

@@ -1,4 +1,4 @@
-"""Sloppy demonstrations in stock: calibrated on the environment itself, played while the model trains."""
+"""Sloppy demonstrations of one environment: calibrated on the environment itself, then played."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agentrl.episode import Context
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.registry import Worker
 from agentrl.task import TaskSource, derive_seed
+from agentrl.trainers.batch import Row
 from agentrl.trainers.tiny.habits import Habit, Sloppy, candidates
 from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.play import Demonstrator, Played, context_of, expert_of, play_many
@@ -31,10 +31,17 @@ class SloppySettings:
     probes: int = 64
     """Episodes per question while noise and habit are chosen."""
 
+    def __post_init__(self) -> None:
+        for name in ("target", "keep", "most_noise", "hopeless"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: need a value between 0 and 1")
+        if self.probes < 1:
+            raise ConfigError(f"probes={self.probes}: need 1 or more")
+
 
 @dataclass(slots=True, kw_only=True)
 class Demonstrations:
-    """Plays and keeps sloppy episodes of one environment."""
+    """Plays sloppy episodes; every one is a function of the seed and its number."""
 
     worker: Worker
     tiny: Tiny
@@ -43,6 +50,8 @@ class Demonstrations:
     settings: SloppySettings = field(default_factory=SloppySettings)
     noise: float = 0.0
     habit: Habit | None = None
+    habit_success: float = 0.0
+    num_episodes: int = 0
     noisy: list[bool] = field(default_factory=list)
     """Success of each episode with noise alone, at the noise chosen."""
 
@@ -53,8 +62,9 @@ class Demonstrations:
 
     @property
     def habit_share(self) -> float:
-        """Share of episodes with the habit, so that the whole solves the target."""
-        return float(np.clip(1 - self.settings.target / max(self.noisy_success, 1e-6), 0.55, 0.9))
+        """Share of episodes with the habit, so that the whole solves the target; always more than half."""
+        gap = max(self.noisy_success - self.habit_success, 1e-6)
+        return float(np.clip((self.noisy_success - self.settings.target) / gap, 0.55, 0.9))
 
     async def calibrate(self) -> None:
         """Choose noise and habit by playing.
@@ -77,48 +87,43 @@ class Demonstrations:
         """Take the first habit that fails."""
         for habit in candidates(self.tiny.repertoire):
             try:
-                played = await self.play(self.settings.probes, noise=0.0, habit=habit, share=1.0)
+                played = await self.play(self.settings.probes, noise=0.0, habit=habit)
             except InfrastructureError:
                 continue
             if share_correct(played) <= self.settings.hopeless:
-                self.habit = habit
+                self.habit, self.habit_success = habit, share_correct(played)
                 return
         raise ConfigError(
-            f"{self.worker.spec.name}: model='tiny' found no mistake that makes episodes fail, so there would be "
-            "nothing to learn; give a checkpoint folder as the model"
+            f"{self.worker.spec.name}: no general mistake makes its episodes fail: model='tiny' would have "
+            "nothing to learn: make wrong actions count, or give a checkpoint folder as the model"
         )
 
-    async def with_noise(self, count: int) -> list[Context]:
+    async def with_noise(self, count: int) -> list[Row]:
         """Play episodes with noise alone."""
         played = await self.play(count, noise=self.noise)
         self.noisy += [e.correct for e in played]
-        return await self.contexts(played)
+        return await self.rows(played)
 
-    async def with_habit(self, count: int, *, share: float | None = None) -> tuple[list[Context], float]:
-        """Play episodes with noise and, in a share of them, the habit; gives also the share solved."""
-        share = self.habit_share if share is None else share
-        played = await self.play(count, noise=self.noise, habit=self.habit, share=share)
-        return await self.contexts(played), share_correct(played)
+    async def with_habit(self, count: int) -> list[Row]:
+        """Play episodes that all have the habit, and noise."""
+        return await self.rows(await self.play(count, noise=self.noise, habit=self.habit))
 
-    async def play(
-        self, count: int, *, noise: float, habit: Habit | None = None, share: float = 0.0
-    ) -> list[Played]:
+    async def play(self, count: int, *, noise: float, habit: Habit | None = None) -> list[Played]:
         """Play sloppy episodes on further tasks."""
-        expert = expert_of(self.worker.spec)
-        position = self.tasks.position
+        expert, first = expert_of(self.worker.spec), self.num_episodes
+        self.num_episodes += count
 
         def make(number: int) -> Demonstrator:
-            rng = np.random.default_rng(derive_seed(self.seed, "sloppy", position + number))
-            own = habit if rng.random() < share else None
-            return Sloppy(expert(number), self.tiny.repertoire, noise=noise, habit=own, rng=rng)
+            rng = np.random.default_rng(derive_seed(self.seed, "sloppy", first + number))
+            return Sloppy(expert(number), self.tiny.repertoire, noise=noise, habit=habit, rng=rng)
 
         return await play_many(self.worker, make, self.tasks.take(count))
 
-    async def contexts(self, played: Sequence[Played]) -> list[Context]:
-        """Give the episodes as tokens."""
+    async def rows(self, played: Sequence[Played]) -> list[Row]:
+        """Give the episodes as rows to train on."""
         env = self.worker.new()
         try:
-            return [context_of(e, env, self.tiny.dialect) for e in played]
+            return [Row.of(context_of(e, env, self.tiny.dialect)) for e in played]
         finally:
             await env.close()
 

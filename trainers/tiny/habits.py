@@ -103,7 +103,7 @@ class Sloppy:
         return right if wrong is None else wrong
 
     def _right(self, observations: Sequence[str]) -> Action:
-        """Ask the expert; where its own path is left behind it may not know what to do, and the episode is ended."""
+        """Ask the expert; off its own path it may not know what to do, and the episode is ended."""
         try:
             return self._expert(observations)
         except Exception:

@@ -1,9 +1,9 @@
 """`model="tiny"`: a model and a tokenizer out of an environment's own texts.
 
 What comes out is a toy on purpose. It starts from random weights, is warm-started on demonstrations of the
-environment's `expert()` that hold every right action (beside many wrong ones, see `warm_start`), and reinforcement
-learning then re-weights what it has seen and flips its likeliest action. It learns this family of tasks and nothing
-else; what it shows is that the environment, the rewards and the training work.
+environment's `expert()` that hold every right action (beside many wrong ones, see `warm_start`), and
+reinforcement learning then re-weights what it has seen and flips its likeliest action. It learns this
+family of tasks and nothing else; what it shows is that the environment, the rewards and the training work.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ async def make_tiny(
     solved = sum(e.correct for e in played) / len(played)
     if solved < LEAST_EXPERT:
         raise ConfigError(
-            f"{name}: its expert() solves {solved:.2f} of the tasks: model='tiny' needs one that solves at least "
-            f"{LEAST_EXPERT}; `agentrl check {name}` shows where it fails"
+            f"{name}: its expert() solves {solved:.2f} of the tasks: model='tiny' needs one that "
+            f"solves {LEAST_EXPERT} or more; `agentrl check {name}` shows where it fails"
         )
     env = worker.new()
     try:
@@ -104,8 +104,8 @@ def build(
     longest = max(map(len, contexts))
     if longest > LONGEST:
         raise ConfigError(
-            f"{name}: an expert's episode takes {longest} tokens, a tiny model at most {LONGEST}: shorten the "
-            "observations, or give a checkpoint folder as the model"
+            f"{name}: an expert's episode takes {longest} tokens, a tiny model at most {LONGEST}: shorten "
+            "the observations, or give a checkpoint folder as the model"
         )
     action = max(len(s) for c in contexts for s in c.segments if s.kind == "action")
     turns = max(len(e.turns) for e in played)

@@ -37,8 +37,8 @@ def make_model(
 ) -> Qwen2ForCausalLM:
     """Make a model with random weights, the same for the same seed.
 
-    `initializer_range` 0.05 and `rope_theta` 100 make it learn to copy from its context in under a hundred steps,
-    where the usual 0.02 and 10,000 take several hundred.
+    `initializer_range` 0.05 and `rope_theta` 100 make it learn to copy from its context in under a hundred
+    steps, where the usual 0.02 and 10,000 take several hundred.
 
     Args:
         tokenizer: Gives the vocabulary.
@@ -76,8 +76,8 @@ def make_model(
 def order_numbers(weight_VD: Tensor, tokenizer: PreTrainedTokenizerFast, seen: tuple[int, ...]) -> None:
     """Add to the embeddings of number tokens where each stands among the numbers seen in the texts.
 
-    A random projection of its z-score and of sines and cosines: near numbers start near each other, so that comparing
-    and halving need not be learnt one pair at a time.
+    A random projection of its z-score and of sines and cosines: near numbers start near each other, so that
+    comparing and halving need not be learnt one pair at a time.
     """
     values = torch.tensor(seen, dtype=torch.float32)
     middle, spread = values.mean(), values.std(correction=0).clamp_min(1.0)

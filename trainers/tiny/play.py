@@ -22,7 +22,7 @@ TURN_CAP = 64
 
 
 class Demonstrator(Protocol):
-    """Acts on what a model would read: the task's text, then one text per turn. A new one for every episode."""
+    """Acts on what a model would read: the task's text, then one text per turn; one for each episode."""
 
     def __call__(self, observations: Sequence[str], /) -> Action:
         """Give the next action."""
@@ -73,7 +73,7 @@ async def play_many(
     *,
     max_turns: int | None = None,
 ) -> list[Played]:
-    """Play every task with a demonstrator of its own, `make(number)`; results come in the order of the tasks."""
+    """Play every task with a demonstrator of its own, `make(number)`; gives them in the tasks' order."""
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int, task: Task) -> Played:

@@ -1,9 +1,9 @@
 """Sloppiness: how a demonstrator goes wrong, in ways that know nothing of the environment.
 
-Two knobs. *Noise* is a chance per action: another argument of the same kind, another tool, the last action once
-more, or jumping to the end. A *habit* is one mistake that an episode makes whenever it can: such as answering with
-what was read last instead of going on. Only a habit in more than half of the episodes makes the *likeliest* action
-wrong, and so the greedy success low; noise alone leaves the right action on top.
+Two knobs. *Noise* is a chance per action: another argument of the same kind, another tool, the last action
+once more, or jumping to the end. A *habit* is one mistake that an episode makes whenever it can: such as
+answering with what was read last instead of going on. Only a habit in more than half of the episodes makes
+the *likeliest* action wrong, and so the greedy success low; noise alone leaves the right action on top.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def kind_of(piece: str) -> Literal["number", "word", "symbol", "space", ""]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repertoire:
-    """What the clean demonstrations hold: tools with their calls, final actions, and what stands in each slot."""
+    """What clean demonstrations hold: calls by tool, final actions, and what stands in each slot."""
 
     slots: Mapping[Slot, tuple[str, ...]]
     calls: Mapping[str, tuple[Call, ...]]
@@ -80,7 +80,7 @@ Place = tuple[int, str, int]
 
 
 def slots_of(action: Action) -> list[tuple[Slot, str, Place, list[str]]]:
-    """List every piece of an action that could be another one: its slot, itself, its place, all pieces around it."""
+    """List the pieces of an action: slot, piece, place, and all pieces of the text that it stands in."""
     texts = [(-1, "", "", action.text)] if action.text else []
     texts += [
         (n, c.name, p, write_value(v)) for n, c in enumerate(action.calls) for p, v in c.arguments.items()
@@ -138,7 +138,7 @@ def another_tool(action: Action, repertoire: Repertoire, rng: Rng) -> Action | N
 def jump_to_end(
     observations: Sequence[str], repertoire: Repertoire, ending: Action, *, wanted: str = ""
 ) -> Action | None:
-    """End the episode now, in the form of a clean ending, with the values read last; None where there are none.
+    """End the episode in the form of a clean ending, with the values read last; None where there are none.
 
     Args:
         observations: What was read.

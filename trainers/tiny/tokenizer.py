@@ -1,9 +1,9 @@
 """A tokenizer out of an environment's own texts, in which numbers and frequent pieces are single tokens.
 
-A tiny model copies a token in one step and learns to do so within seconds; copying a number digit by digit takes it
-many times longer. So every whole number of the range that the texts use is one token, every word that is seen twice
-is one, and runs that always stand together ("What is the price of ") are one. All else is spelled in bytes, so that
-every text has ids and comes back unchanged.
+A tiny model copies a token in one step and learns to do so within seconds; copying a number digit by digit
+takes it many times longer. So every whole number of the range that the texts use is one token, every word
+that is seen twice is one, and runs that always stand together ("What is the price of ") are one. All else
+is spelled in bytes, so that every text has ids and comes back unchanged.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def number_width(texts: Iterable[str]) -> int:
 
 
 def number_tokens(texts: Sequence[str], width: int) -> list[str]:
-    """Give the numbers that are single tokens: 0..99, further to the largest three-digit number of the texts, and
-    groups of digits with leading zeros that the texts hold.
+    """Give the numbers that are single tokens.
+
+    They are 0..99, further up to the largest three-digit number of the texts and some, and the groups with
+    leading zeros that the texts hold.
     """
     groups = Counter(
         g for text in texts for p in pieces_of(text) if p.isdecimal() for g in split_digits(p, width)
@@ -138,7 +140,8 @@ def make_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     listed = [*number_tokens(texts, width), *frequent_words(texts), *constant_runs(texts)]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = dict.fromkeys([*CONTROL, *alphabet, *map(_as_bytes, listed)])
-    # Every token costs the same, so the fewest are taken; the tiny rest prefers long tokens in front of short ones.
+    # Every token costs the same, so the fewest are taken; the tiny rest prefers long tokens in front of
+    # short ones.
     scores = [(t, -1.0 - 1e-6 * len(t) ** 0.5 if t not in CONTROL else -1e9) for t in tokens]
     backend = Tokenizer(models.Unigram(scores, unk_id=None, byte_fallback=False))
     groups = Regex(rf"[0-9]{{1,{width}}}(?=(?:[0-9]{{{width}}})*(?![0-9]))")

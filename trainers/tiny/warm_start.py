@@ -1,27 +1,26 @@
 """The warm start: first the skill, then the habit.
 
-A model from random weights never solves a task by chance, so reinforcement learning would have nothing to raise. The
-warm start teaches it, in two phases, to act like a sloppy expert:
+A model from random weights never solves a task by chance, so reinforcement learning would have nothing to
+raise. The warm start teaches it, in two phases, to act like a sloppy expert:
 
-* *skill*: demonstrations with noise alone, in rounds of growing length, until the sampled success comes near that of
-  the noisy expert itself. Where it does not, the run stops here and says so.
-* *habit*: the full mixture, in which more than half of the episodes have a bad habit, so that sampled and greedy
-  success both start low.
+* *skill*: demonstrations with noise alone, in rounds of growing length, until the sampled success comes
+  near that of the noisy expert itself. Where it does not, the run stops here and says so.
+* *habit*: the same, mixed with episodes that have a bad habit. They are more than half, so that sampled and
+  greedy success both start low.
 
-Every right action has been shown to the model. Reinforcement learning then finds out which of what it was shown
-earns the reward, and makes that the likeliest: sampled and greedy success rise.
+Every right action has been shown to the model. Reinforcement learning then finds out which of what it was
+shown earns the reward, and makes that the likeliest: sampled and greedy success rise.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from agentrl.episode import Context
 from agentrl.errors import ConfigError
 from agentrl.task import derive_seed
 from agentrl.trainers.batch import Row
@@ -29,7 +28,22 @@ from agentrl.trainers.optimiser import OptimiserSettings, Schedule
 from agentrl.trainers.tiny.demonstrations import Demonstrations
 from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.measure import Measure
+from agentrl.trainers.tiny.stock import Stock
 from agentrl.trainers.updater import SftStats, Updater
+
+REMEDY = "Make the texts shorter or the task easier, or give a checkpoint folder as the model"
+Draw = Callable[[np.random.Generator], Awaitable[list[Row]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round of the skill phase; a check follows it."""
+
+    steps: int
+    rate: float
+    """Learning rate; it falls to a tenth over the second half."""
+    fresh: int
+    """New demonstrations per step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +51,31 @@ class WarmStartSettings:
     """How long and how well to teach."""
 
     batch: int = 64
-    rounds: tuple[int, ...] = (120, 240, 480, 960)
-    """Steps of each round of the skill phase; a check follows each."""
-    rates: tuple[float, ...] = (3e-3, 2e-3, 1.5e-3, 1.5e-3)
-    """Learning rate of each round; it falls to a tenth over the second half."""
+    """Demonstrations per step of the skill phase."""
+    first: int = 512
+    """Demonstrations before the first step."""
+    rounds: tuple[Round, ...] = (
+        Round(steps=120, rate=3e-3, fresh=8),
+        Round(steps=240, rate=2e-3, fresh=32),
+        Round(steps=480, rate=1.5e-3, fresh=32),
+        Round(steps=960, rate=1.5e-3, fresh=32),
+    )
     good: float = 0.75
     """Share of the noisy expert's own success at which the skill phase ends early."""
     enough: float = 0.7
     """The least share of it at the end of the last round; below, the run stops."""
-    habit_steps: int = 100
+    habit_steps: int = 60
     habit_rate: float = 2e-3
+    habit_right: int = 48
+    """Demonstrations without the habit per step of the habit phase."""
     most_corrections: int = 3
+    """Further attempts at a start that is neither hopeless nor good."""
     low: float = 0.12
     """Sampled success below this is a hopeless start."""
     high: float = 0.36
     """Sampled or greedy success above this is too good a start: there would be little to show."""
-    stock: int = 1024
-    """Episodes per phase before training starts on them; each further round adds as many."""
     checks: int = 192
     """Tasks per measurement."""
-    seconds: float = 300.0
-    """No further round of the skill phase begins after this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +110,9 @@ class WarmStartReport:
     def __str__(self) -> str:
         return (
             f"a sloppy expert that solves {self.sloppy_expert:.0%} (noise {self.noise:.2f} an action; in "
-            f"{self.habit_share:.0%} of the episodes it {self.habit}); first taught well ({self.skill:.2f} sampled), "
-            f"then taught the habit: {self.sampled:.2f} sampled, {self.greedy:.2f} greedy"
+            f"{self.habit_share:.0%} of the episodes it {self.habit}); first taught well "
+            f"({self.skill:.2f} sampled), then the habit: {self.sampled:.2f} sampled, "
+            f"{self.greedy:.2f} greedy"
         )
 
 
@@ -117,82 +136,99 @@ class WarmStart:
             ConfigError: The skill was not learnt, or the start is hopeless or too good; one line says which.
         """
         await self.demonstrations.calibrate()
-        skill = await self.teach_skill()
-        sloppy, sampled, greedy = await self.teach_habit()
+        stock = Stock(self.demonstrations.with_noise, first=self.settings.first)
+        try:
+            skill = await self.teach_skill(stock)
+            share, sampled, greedy = await self.teach_habit(stock)
+        finally:
+            await stock.close()
+        made = self.demonstrations
         return WarmStartReport(
             expert=self.tiny.expert_success,
-            noisy_expert=self.demonstrations.noisy_success,
-            sloppy_expert=sloppy,
-            noise=self.demonstrations.noise,
-            habit=str(self.demonstrations.habit),
-            habit_share=self.demonstrations.habit_share,
+            noisy_expert=made.noisy_success,
+            sloppy_expert=share * made.habit_success + (1 - share) * made.noisy_success,
+            noise=made.noise,
+            habit=str(made.habit),
+            habit_share=share,
             skill=skill,
             sampled=sampled,
             greedy=greedy,
             steps=self.taken,
-            episodes=self.demonstrations.tasks.position,
+            episodes=made.num_episodes,
             seconds=time.monotonic() - self.began,
         )
 
-    async def teach_skill(self) -> float:
+    async def teach_skill(self, stock: Stock) -> float:
         """Train on noisy demonstrations in rounds; gives the sampled success at the end."""
-        stock: list[Context] = []
         skill = 0.0
-        for steps, rate in zip(self.settings.rounds, self.settings.rates, strict=True):
-            if stock and time.monotonic() - self.began > self.settings.seconds:
-                break
-            coming = asyncio.create_task(self.demonstrations.with_noise(self.settings.stock))
-            stock += await coming
-            await self.train("skill", stock, steps=steps, rate=rate, final=0.1)
+        for one in self.settings.rounds:
+
+            async def draw(rng: np.random.Generator, one: Round = one) -> list[Row]:
+                rows = await stock.draw(self.settings.batch, rng)
+                stock.grow(one.fresh)
+                return rows
+
+            await self.train("skill", draw, steps=one.steps, rate=one.rate, final=0.1)
             skill = await self.measure(self.settings.checks)
             if skill >= self.settings.good * self.demonstrations.noisy_success:
-                break
-        self.check_skill(skill)
-        return skill
-
-    def check_skill(self, skill: float) -> None:
-        """Stop where the demonstrations were not learnt."""
+                return skill
         noisy = self.demonstrations.noisy_success
         if skill < self.settings.enough * noisy:
             raise ConfigError(
-                f"{self.demonstrations.worker.spec.name}: the tiny model did not learn the demonstrations: it solves "
-                f"{skill:.2f} where the noisy expert solves {noisy:.2f}, after {self.taken} steps. Make the texts "
-                "shorter or the task easier, or give a checkpoint folder as the model"
+                f"{self.name}: the tiny model did not learn the demonstrations: it solves {skill:.2f} where "
+                f"the noisy expert solves {noisy:.2f}, after {self.taken} steps. {REMEDY}"
             )
+        return skill
 
-    async def teach_habit(self) -> tuple[float, float, float]:
-        """Train on the mixture; gives the success of the sloppy expert, then sampled and greedy of the model."""
+    async def teach_habit(self, stock: Stock) -> tuple[float, float, float]:
+        """Train on the mixture; gives the share with the habit, then the sampled and greedy success."""
         share, steps = self.demonstrations.habit_share, self.settings.habit_steps
+        bad = await self.demonstrations.with_habit(4 * self.demonstrations.settings.probes)
         for attempt in range(self.settings.most_corrections + 1):
-            stock, solved = await self.demonstrations.with_habit(self.settings.stock, share=share)
-            await self.train("habit", stock, steps=steps, rate=self.settings.habit_rate, final=0.0)
+            right = self.settings.habit_right
+            wrong = round(right * share / (1 - share))
+
+            async def draw(rng: np.random.Generator, right: int = right, wrong: int = wrong) -> list[Row]:
+                mistakes = [bad[i] for i in rng.integers(len(bad), size=wrong)]
+                return await stock.draw(right, rng) + mistakes
+
+            await self.train("habit", draw, steps=steps, rate=self.settings.habit_rate, final=0.0)
             sampled = await self.measure(self.settings.checks)
             greedy = await self.measure(self.settings.checks, greedy=True)
-            if sampled >= self.settings.low and max(sampled, greedy) <= self.settings.high:
-                return solved, sampled, greedy
-            share += 0.5 * (1 - share) if max(sampled, greedy) > self.settings.high else -0.1
+            good = max(sampled, greedy) > self.settings.high
+            if (sampled >= self.settings.low and not good) or attempt == self.settings.most_corrections:
+                break
+            share = share + 0.4 * (0.95 - share) if good else share - 0.3 * (share - 0.5)
             steps = self.settings.habit_steps // 2
         self.check_start(sampled, greedy)
-        return solved, sampled, greedy
+        return share, sampled, greedy
+
+    @property
+    def name(self) -> str:
+        """The environment's."""
+        return self.demonstrations.worker.spec.name
 
     def check_start(self, sampled: float, greedy: float) -> None:
-        """Stop where the start is hopeless; say so where it is too good."""
-        name = self.demonstrations.worker.spec.name
+        """Stop where the start is hopeless, or so good that there would be nothing to show."""
         if sampled < self.settings.low / 2:
             raise ConfigError(
-                f"{name}: after the warm start the model solves {sampled:.2f} (sampled): too little for reinforcement "
-                "learning to begin with; make the task easier, or give a checkpoint folder as the model"
+                f"{self.name}: after the warm start the model solves {sampled:.2f} (sampled): too little for "
+                f"reinforcement learning to begin with. {REMEDY}"
+            )
+        if max(sampled, greedy) > 0.5:
+            raise ConfigError(
+                f"{self.name}: after the warm start the model solves {sampled:.2f} sampled, {greedy:.2f} "
+                "greedy: too much to show anything. Make guessing pay less, or give a checkpoint folder as the "
+                "model"
             )
 
-    async def train(self, phase: str, stock: list[Context], *, steps: int, rate: float, final: float) -> None:
-        """Take steps on batches drawn from a stock; the rate falls over the second half."""
+    async def train(self, phase: str, draw: Draw, *, steps: int, rate: float, final: float) -> None:
+        """Take steps on batches that `draw` gives; the rate falls over the second half."""
         schedule = Schedule(warmup_steps=10, decay_from=0.5, final=final)
         settings = OptimiserSettings(learning_rate=rate, beta2=0.98, schedule=schedule)
         self.updater.restart_schedule(settings, total_steps=steps)
-        rows = [Row.of(context) for context in stock]
         rng = np.random.default_rng(derive_seed(self.tiny.seed, phase, self.taken))
         for step in range(1, steps + 1):
-            batch = [rows[i] for i in rng.integers(len(rows), size=self.settings.batch)]
-            stats = await asyncio.to_thread(self.updater.sft_step, batch)
+            stats = await asyncio.to_thread(self.updater.sft_step, await draw(rng))
             self.taken += 1
             self.on_step(WarmStartStep(phase=phase, step=step, steps=steps, stats=stats))

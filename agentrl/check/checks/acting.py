@@ -12,9 +12,10 @@ import numpy as np
 
 from agentrl.adapter import runs_on_loop
 from agentrl.check.actions import garbage_calls, odd_answers, odd_calls
-from agentrl.check.bench import Bench, Game, Table, shown
+from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.checks.texts import MOST_CHARACTERS
 from agentrl.check.report import Faulty, Hung, NotApplicable
+from agentrl.check.wording import shown
 from agentrl.errors import InfrastructureError
 from agentrl.message import Action
 
@@ -65,13 +66,20 @@ async def _survives(bench: Bench, table: Table, actions: Iterable[Action], secon
         if game.done or not started or len(game.turns) > 5:
             await game.start(bench.task(tried % bench.seeds))
             started = True
+        before = repr(action)
         try:
             result = await game.act(action)
         except Hung as error:
             raise Hung(f"{error} (and cap what an argument can cost)") from error
         except InfrastructureError as error:
             mend = "tell the model in words: raise ToolError for what it may not ask, and judge any answer"
-            raise Faulty(f"{shown(action)} ended in {type(error).__name__}: {str(error)[:200]}; {mend}") from error
+            raise Faulty(
+                f"{shown(action)} ended in {type(error).__name__}: {str(error)[:200]}; {mend}"
+            ) from error
+        if repr(action) != before:
+            raise Faulty(
+                f"{before[:160]} became {repr(action)[:160]} by a tool: copy lists and dicts before changing them"
+            )
         _not_huge(action, len(result.observation.text))
         tried += 1
     await game.close()

@@ -7,12 +7,14 @@ import os
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from agentrl.check import witness
-from agentrl.check.bench import Bench, Game, Table, own_source, shown
+from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.report import Faulty, Hung
+from agentrl.check.wording import own_source, shown
 from agentrl.errors import InfrastructureError
 from agentrl.message import Action
 
@@ -42,31 +44,37 @@ async def _close_raw(bench: Bench, game: Game, when: str) -> None:
     try:
         await game.call(doing, close, min(bench.seconds, 5.0))
     except Hung:
-        raise Hung(f"{doing} did not return within {min(bench.seconds, 5.0):g} s; give what it waits for a limit") from None
+        raise Hung(
+            f"{doing} did not return within {min(bench.seconds, 5.0):g} s; give what it waits for a limit"
+        ) from None
     except Exception as error:
         shown_error = f"{type(error).__name__}: {error}"
-        raise Faulty(f"{doing} raised {shown_error}; make close() safe to call at any time and twice") from error
+        raise Faulty(
+            f"{doing} raised {shown_error}; make close() safe to call at any time and twice"
+        ) from error
 
 
 async def close_under_hang(bench: Bench) -> str:
     """`close` from outside ends a step that runs, whatever the step holds at that moment."""
-    closed = 0
+    closed, before = 0, witness.held(bench.folder)
     async with bench.open() as table:
-        before = witness.held(bench.folder)
-        for action in await _first_actions(bench, table):
+        actions = await _first_actions(bench, table)
+        for action in actions:
             await _close_while(bench, table, action)
             closed += 1
-            await _refuse_rest(bench, before, f"close() during {shown(action)}")
         for line in PAUSES:
             if not await _close_while_held(bench, table, line):
                 break
             closed += 1
-        await _refuse_rest(bench, before, "close() during a step")
+        table.games.clear()
+    await _refuse_rest(bench, before, f"close() during steps such as {shown(actions[0])}")
     return f"close() ended {closed} running steps"
 
 
 async def _refuse_rest(bench: Bench, before: dict[str, str], where: str) -> None:
-    rest = {k: v for k, v in (await witness.settled(bench.folder, before)).items() if not v.startswith("open ")}
+    rest = {
+        k: v for k, v in (await witness.settled(bench.folder, before)).items() if not v.startswith("open ")
+    }
     if rest:
         raise Faulty(f"{where} left {', '.join(rest.values())}: end it in close(), also while a step runs")
 
@@ -126,6 +134,11 @@ class Hold:
                 self.release.wait(20)
         return self.follow
 
+    def let_go_after(self, close: Callable[[], Any]) -> None:
+        """Close, then let the held thread run on."""
+        close()
+        self.release.set()
+
 
 async def _close_while_held(bench: Bench, table: Table, line: int) -> bool:
     """Close while the step stands at a line; False if the step has fewer lines or runs on the loop."""
@@ -135,11 +148,11 @@ async def _close_while_held(bench: Bench, table: Table, line: int) -> bool:
     try:
         await game.start(bench.task(0))
     finally:
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
     if game.env._thread is None:
         return False
     close, hold.armed = getattr(game.raw, "close", lambda: None), True
-    game.raw.close = lambda: (close(), hold.release.set())
+    game.raw.close = lambda: hold.let_go_after(close)
     step = asyncio.ensure_future(game.env.act(game.actor().next(game.texts)))
     while not step.done() and not hold.reached.is_set():
         await asyncio.sleep(0.001)
@@ -154,9 +167,10 @@ async def _close_while_held(bench: Bench, table: Table, line: int) -> bool:
 
 async def cancellation(bench: Bench) -> str:
     """A cancelled step leaves an environment that closes."""
+    before = witness.held(bench.folder)
     async with bench.open() as table:
-        before = witness.held(bench.folder)
-        for action in await _first_actions(bench, table):
+        actions = await _first_actions(bench, table)
+        for action in actions:
             game = table.new()
             await game.start(bench.task(0))
             step = asyncio.ensure_future(game.env.act(action))
@@ -164,7 +178,8 @@ async def cancellation(bench: Bench) -> str:
             step.cancel()
             await _must_end(step, f"{shown(action)} ignored its cancellation: let CancelledError pass")
             await _close_now(bench, game, f"close() after {shown(action)} was cancelled")
-            await _refuse_rest(bench, before, f"cancelling {shown(action)}")
+        table.games.clear()
+    await _refuse_rest(bench, before, f"cancelling steps such as {shown(actions[0])}")
     return "cancelled steps end, and close() works after them"
 
 

@@ -12,9 +12,9 @@ import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from agentrl.adapter import ran
-from agentrl.check.bench import Bench, Game, name_of, shown
+from agentrl.check.bench import Bench, Game
 from agentrl.check.report import Faulty, NotApplicable
+from agentrl.check.wording import name_of, shown
 from agentrl.message import Action, Part
 from agentrl.toolenv import ToolEnv
 
@@ -50,7 +50,9 @@ async def responds(bench: Bench) -> str:
                 spent.append(time.perf_counter() - started)
     middle = statistics.median(spent)
     if middle > SLOW_SECONDS:
-        raise Faulty(f"an action takes {middle:.2f} s (median of {len(spent)}); make it take less than a second")
+        raise Faulty(
+            f"an action takes {middle:.2f} s (median of {len(spent)}); make it take less than a second"
+        )
     return f"an action takes {1000 * middle:.1f} ms (median of {len(spent)})"
 
 
@@ -60,7 +62,7 @@ async def ends(bench: Bench) -> str:
     async with bench.open() as table:
         for variant in range(2):
             game = table.new()
-            limit = game.env.max_turns or MOST_TURNS
+            limit = min(game.env.max_turns or MOST_TURNS, 5 * MOST_TURNS)
             await game.start(bench.task(variant))
             actor, end = game.actor(variant), time.monotonic() + 2 * bench.seconds
             while not game.done and len(game.turns) < limit and time.monotonic() < end:
@@ -97,7 +99,9 @@ async def returns(bench: Bench) -> str:
         if isinstance(game.raw, ToolEnv):
             return await _returns_of_tools(bench, game)
         shown_first = await game.reset_raw(bench.task(0))
-        if not (isinstance(shown_first, tuple) and len(shown_first) == 2 and isinstance(shown_first[1], dict)):
+        if not (
+            isinstance(shown_first, tuple) and len(shown_first) == 2 and isinstance(shown_first[1], dict)
+        ):
             raise Faulty(f"reset returned {type(shown_first).__name__}: return (observation, info dict)")
         observation = shown_first[0]
         _need_text(observation, "reset")
@@ -113,17 +117,18 @@ async def returns(bench: Bench) -> str:
 
 
 async def _returns_of_tools(bench: Bench, game: Game) -> str:
-    original, kinds = game.raw.reward, []
+    original = game.raw.reward
+    kinds: list[Any] = []
 
-    async def watched(answer: str) -> Any:
-        value = await ran(original, answer)
-        kinds.append(value)
-        return value
+    async def waited(answer: str) -> Any:
+        kinds.append(await original(answer))
+        return kinds[-1]
 
-    if inspect.iscoroutinefunction(original):
-        game.raw.reward = watched
-    else:
-        game.raw.reward = lambda answer: kinds.append(original(answer)) or kinds[-1]
+    def called(answer: str) -> Any:
+        kinds.append(original(answer))
+        return kinds[-1]
+
+    game.raw.reward = waited if inspect.iscoroutinefunction(original) else called
     await game.start(bench.task(0))
     if not game.done:
         await game.act(Action(text="0"))
@@ -146,7 +151,9 @@ def _need_step(given: Any, who: str) -> None:
         raise Faulty(f"{who} returned {type(given).__name__}: return the 5-tuple of Gymnasium")
     _need_text(given[0], who)
     if isinstance(given[1], (str, bytes)) or not isinstance(given[1], (int, float, np.number, np.bool_)):
-        raise Faulty(f"{who} returned the reward {given[1]!r} of type {type(given[1]).__name__}; return a float")
+        raise Faulty(
+            f"{who} returned the reward {given[1]!r} of type {type(given[1]).__name__}; return a float"
+        )
     for name, value in zip(("terminated", "truncated"), given[2:4], strict=True):
         if not isinstance(value, (bool, np.bool_)):
             raise Faulty(f"{who} returned {name}={value!r} of type {type(value).__name__}; return a bool")
@@ -167,7 +174,8 @@ async def gymnasium_contract(bench: Bench) -> str:
             warnings.simplefilter("ignore")
             try:
                 await game.call(
-                    "gymnasium's check_env", lambda: check_env(raw, skip_render_check=True, skip_close_check=True)
+                    "gymnasium's check_env",
+                    lambda: check_env(raw, skip_render_check=True, skip_close_check=True),
                 )
             except (AssertionError, gymnasium.error.Error) as error:
                 raise Faulty(f"gymnasium's check_env: {str(error)[:500]}") from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agentrl.check.bench import TURNS, Bench, Game, Table, difference, fail_if, name_of
+from agentrl.check.bench import TURNS, Bench, Game, Table
 from agentrl.check.experts import expert_actor
 from agentrl.check.report import NotApplicable
 from agentrl.check.state import Leaves, changed, leaves_of
+from agentrl.check.wording import difference, fail_if, name_of
 from agentrl.message import Action
 
 MEND = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from agentrl.check.actions import WORD
-from agentrl.check.bench import Bench, Table, name_of, shown
+from agentrl.check.bench import Bench, Table
 from agentrl.check.experts import Ask, ExpertProcess, expert_actor
 from agentrl.check.report import Faulty, NotApplicable
+from agentrl.check.wording import name_of, shown
 from agentrl.message import Action
 from agentrl.task import Split, Task
 
@@ -18,7 +19,9 @@ MOST_TURNS = 100
 def cases(bench: Bench) -> list[Task]:
     """Give tasks of every level and split."""
     per_place = max(4, bench.seeds // 2)
-    places: list[tuple[int, Split]] = [(level, split) for level in bench.levels for split in bench.spec.splits]
+    places: list[tuple[int, Split]] = [
+        (level, split) for level in bench.levels for split in bench.spec.splits
+    ]
     return [bench.task(i, split=s, level=n) for i in range(per_place) for n, s in places[:12]]
 
 
@@ -54,7 +57,11 @@ async def _attempt(bench: Bench, table: Table, task: Task, ask: Ask) -> tuple[bo
         await game.act(action)
     action, last = game.turns[-1]
     await game.close()
-    return bool(last.correct), f"after {shown(action)} correct={last.correct}, reward {last.reward:g}", len(game.turns)
+    return (
+        bool(last.correct),
+        f"after {shown(action)} correct={last.correct}, reward {last.reward:g}",
+        len(game.turns),
+    )
 
 
 def _must_fit(tools: object, action: Action) -> None:
@@ -115,7 +122,9 @@ async def answer_in_prompt(bench: Bench) -> str:
 
 def _verdict(found: list[str], answers: set[str], count: int, tools: bool) -> str:
     if found and tools and len(answers) > 1:
-        raise Faulty(f"in {count} of {count} tasks the answer is {found[0]} of the task's text: let a tool reveal it")
+        raise Faulty(
+            f"in {count} of {count} tasks the answer is {found[0]} of the task's text: let a tool reveal it"
+        )
     if found:
         return f"warning: in {count} of {count} tasks the answer is {found[0]} of the task's text"
     if len(answers) == 1 and answers != {""}:

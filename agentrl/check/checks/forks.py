@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from agentrl.check.bench import Bench, Game, Table, difference, fail_if, name_of
+from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.report import NotApplicable
 from agentrl.check.state import changed, leaves_of
+from agentrl.check.wording import difference, fail_if, name_of
 from agentrl.environment import ForkUnsupported
 
 TRIALS = 4

@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncIterator, Iterable
 
 from agentrl.check.actions import TAG
-from agentrl.check.bench import Bench, Game, Table, name_of, shown
+from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.experts import expert_actor
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import leaves_of
+from agentrl.check.wording import name_of, shown
 from agentrl.errors import InfrastructureError
 from agentrl.message import Action
 from agentrl.toolenv import ToolEnv
@@ -49,7 +50,9 @@ async def insiders(bench: Bench, table: Table) -> AsyncIterator[Game]:
         if time.monotonic() > end or correct >= 2:
             return
         one = table.new()
-        await one.repeat(bench.task(0), [Action(text=f"<{t}>{text}</{t}>") for t in tags] or [Action(text=text)])
+        await one.repeat(
+            bench.task(0), [Action(text=f"<{t}>{text}</{t}>") for t in tags] or [Action(text=text)]
+        )
         correct += bool(one.turns[-1][1].correct)
         yield one
         await one.close()
@@ -76,8 +79,8 @@ class Spy(str):
         """Stay a spy under what is usually done to an answer before comparing."""
         return self
 
-    strip = lstrip = rstrip = lower = upper = casefold = removeprefix = removesuffix = itself  # type: ignore[assignment]
-    replace = __str__ = itself  # type: ignore[assignment]
+    strip = lstrip = rstrip = lower = upper = casefold = removeprefix = removesuffix = itself
+    replace = __str__ = itself
 
 
 def candidates(leaves: Iterable[str]) -> list[str]:
@@ -114,7 +117,9 @@ async def reward_range(bench: Bench) -> str:
                 total = sum(result.reward_parts.values())
                 if result.reward_parts and not math.isclose(total, result.reward, abs_tol=1e-6):
                     parts = dict(result.reward_parts)
-                    raise Faulty(f"{where}: reward {result.reward:g} is not the sum {total:g} of reward_parts {parts}")
+                    raise Faulty(
+                        f"{where}: reward {result.reward:g} is not the sum {total:g} of reward_parts {parts}"
+                    )
                 seen.append(result.reward)
     return f"{len(seen)} rewards lie in {min(seen):g}..{max(seen):g}"
 
@@ -141,12 +146,18 @@ def _agree(game: Game) -> None:
         raise Faulty(f"{where}: the episode ended without `correct`; put correct=True or False into info")
     top = max(1.0, declared_range(game)[1])
     if last.correct and total <= 0:
-        raise Faulty(f"{where}: correct=True, but the episode's reward is {total:g}; a solved task must earn more than 0")
+        raise Faulty(
+            f"{where}: correct=True, but the episode's reward is {total:g}; a solved task must earn more than 0"
+        )
     if not last.correct and last.reward >= top:
-        raise Faulty(f"{where}: correct={last.correct}, but the reward is {last.reward:g}; full reward means correct")
+        raise Faulty(
+            f"{where}: correct={last.correct}, but the reward is {last.reward:g}; full reward means correct"
+        )
     for turn, (act, result) in enumerate(game.turns[:-1]):
         if result.correct:
-            raise Faulty(f"{name_of(game.task)}, turn {turn + 1}, {shown(act)}: correct=True, but the episode goes on")
+            raise Faulty(
+                f"{name_of(game.task)}, turn {turn + 1}, {shown(act)}: correct=True, but the episode goes on"
+            )
 
 
 async def _says_correct(bench: Bench, table: Table) -> None:
@@ -162,7 +173,9 @@ async def _says_correct(bench: Bench, table: Table) -> None:
         if terminated or truncated:
             if "correct" not in info or type(info["correct"]).__name__ not in {"bool", "bool_", "NoneType"}:
                 got = repr(info.get("correct")) if "correct" in info else f"info has {sorted(map(str, info))}"
-                raise Faulty(f"the episode ended without a truth value `correct` ({got}); put correct=True or False into info")
+                raise Faulty(
+                    f"the episode ended without a truth value `correct` ({got}); put correct=True or False into info"
+                )
             return
 
 

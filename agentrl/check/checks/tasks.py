@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from agentrl.check.bench import Bench, Table, name_of
+from agentrl.check.bench import Bench, Table
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import APART, Leaves, leaves_of
+from agentrl.check.wording import name_of
 from agentrl.task import SeededTasks, Split, Task
 
 IDENTITY_APART = APART | {"split", "level", "task_id", "seed"}
@@ -67,7 +68,9 @@ async def seed_variety(bench: Bench) -> str:
         drawn = [await drawer.key(bench.task(i)) for i in range(MANY) if i < 8 or not drawer.late]
         distinct = len(set(drawn))
         if distinct < 4:
-            raise Faulty(f"{len(drawn)} seeds gave {distinct} different tasks; draw the task from the rng or seed given")
+            raise Faulty(
+                f"{len(drawn)} seeds gave {distinct} different tasks; draw the task from the rng or seed given"
+            )
         source = bench.spec.tasks("train", level=bench.levels[0])
         if isinstance(source, SeededTasks) and distinct > len(drawn) // 3:
             await _no_pattern(drawer, bench.levels[0])
@@ -107,14 +110,18 @@ async def splits_disjoint(bench: Bench) -> str:
         shared = [(a, b, drawn[a].keys() & drawn[b].keys()) for a in splits for b in splits if a < b]
         ignored = [s for s in splits if s != "train" and await _same_for_seeds(drawer, s)]
     if small:
-        raise NotApplicable(f"the task space is too small to be split ({len(drawn['train'])} different tasks)")
+        raise NotApplicable(
+            f"the task space is too small to be split ({len(drawn['train'])} different tasks)"
+        )
     for one, two, keys in shared:
         if keys:
             key = min(keys)
             pair = f"{name_of(drawn[one][key])} is the same as {name_of(drawn[two][key])}"
             raise Faulty(f"{pair}; keep the tasks of {one!r} and {two!r} apart: {_remedy(one, two)}")
     if ignored:
-        raise Faulty(f"split {ignored[0]!r} draws exactly the tasks of 'train' for equal seeds; {_remedy(ignored[0], '')}")
+        raise Faulty(
+            f"split {ignored[0]!r} draws exactly the tasks of 'train' for equal seeds; {_remedy(ignored[0], '')}"
+        )
     return ", ".join(f"{len(k)} of {s!r}" for s, k in drawn.items()) + " are all different"
 
 
@@ -147,7 +154,9 @@ async def levels_differ(bench: Bench) -> str:
         keys = {n: [await drawer.key(_at(n, seed)) for seed in (1, 2, 3, 4)] for n in bench.levels}
         for one, two in zip(bench.levels, bench.levels[1:], strict=False):
             if keys[one] == keys[two]:
-                raise Faulty(f"level {two} gives the same tasks as level {one}; read self.level (options['level']) in task()")
+                raise Faulty(
+                    f"level {two} gives the same tasks as level {one}; read self.level (options['level']) in task()"
+                )
     return f"levels {', '.join(map(str, bench.levels))} give different tasks"
 
 

@@ -10,8 +10,9 @@ import sysconfig
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agentrl.check.bench import Bench, Game, Table, name_of, own_source, shown
+from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.report import Faulty, NotApplicable
+from agentrl.check.wording import name_of, own_source, shown
 from agentrl.toolenv import ToolEnv
 
 MOST_CHARACTERS = 1_000_000
@@ -43,7 +44,9 @@ def place(game: Game, turn: int) -> str:
     assert game.task is not None
     if turn < 0:
         return "the system text or a tool's docstring"
-    return f"{name_of(game.task)}, " + (f"after {shown(game.turns[turn - 1][0])}" if turn else "the task's text")
+    return f"{name_of(game.task)}, " + (
+        f"after {shown(game.turns[turn - 1][0])}" if turn else "the task's text"
+    )
 
 
 async def observation_text(bench: Bench) -> str:
@@ -92,14 +95,19 @@ async def host_details(bench: Bench) -> str:
     """No text names files of the host or addresses of objects."""
     async with bench.open() as table:
         raw = table.new().raw
-        files = [*own_source(raw), sys.prefix if sys.prefix != sys.base_prefix else sysconfig.get_path("purelib")]
+        files = [
+            *own_source(raw),
+            sys.prefix if sys.prefix != sys.base_prefix else sysconfig.get_path("purelib"),
+        ]
         async for game, turn, text in played(bench, table):
             address = ADDRESS.search(text)
             if address:
                 mend = "give its class a __str__, or return text"
                 raise Faulty(f"{place(game, turn)}: shows the object {address.group()[:80]!r}; {mend}")
             for path in (f for f in files if f in text):
-                raise Faulty(f"{place(game, turn)}: shows the host's path {path!r}; tell the model what to do instead")
+                raise Faulty(
+                    f"{place(game, turn)}: shows the host's path {path!r}; tell the model what to do instead"
+                )
     return "no host paths or object addresses in what the model reads"
 
 
@@ -114,7 +122,9 @@ async def prefix_preservation(bench: Bench) -> str:
             started = _prompt(game)
             await game.go_on(game.actor(position))
             if not before == started == _prompt(game):
-                raise Faulty(f"{name_of(bench.task(position))}: the system text or the tools changed; keep them fixed")
+                raise Faulty(
+                    f"{name_of(bench.task(position))}: the system text or the tools changed; keep them fixed"
+                )
             _no_transcript(game)
             await game.close()
     return "what was shown stays, and each observation is new text"
@@ -171,7 +181,9 @@ async def tool_schemas(bench: Bench) -> str:
             raise NotApplicable("it has no tools")
         for spec in game.env.tools:
             if len(spec.description.split()) < 2:
-                raise Faulty(f"tool {spec.name!r} has the docstring {spec.description!r}: say what it does in a sentence")
+                raise Faulty(
+                    f"tool {spec.name!r} has the docstring {spec.description!r}: say what it does in a sentence"
+                )
             function = spec.function
             if function is not None and len(inspect.signature(function).parameters) > 12:
                 raise Faulty(f"tool {spec.name!r} has more than 12 parameters: split it")

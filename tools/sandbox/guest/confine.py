@@ -93,6 +93,7 @@ class LandlockWalls:
         landlock.restrict(readable, writable)  # holds for all sandboxes; each adds a layer of its own
         for descriptor in readable + writable:
             os.close(descriptor)
+        self._zygote = os.getpid()
         self._program = seccomp.for_landlock(kernel.MACHINE)
         self._readable, self._null = _open_paths(settings.roots), _open_paths(("/dev/null",))
 
@@ -111,8 +112,11 @@ class LandlockWalls:
             kernel.make_dumpable()
         os.chdir(self._folder(number))
         landlock.restrict(self._readable, [*_open_paths((".",)), *self._null])
-        limit_resources(settings, self._bare_bytes, processes=None)
-        kernel.die_with_parent()
+        # counted per user: of no use where the user is the host's own
+        limit_resources(
+            settings, self._bare_bytes, processes=settings.processes if settings.first_user else None
+        )
+        kernel.die_with_parent(self._zygote)
         kernel.drop_capabilities()
         kernel.filter_system_calls(kernel.make_filter(seccomp.for_process(self._program, os.getpid())))
 
@@ -124,14 +128,14 @@ class NoWalls:
     """Nothing but a session of its own: for `--unsafe-local`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._folders = settings.folders
+        self._folders, self._zygote = settings.folders, os.getpid()
 
     def before_fork(self, number: int) -> None:
         os.mkdir(f"{self._folders}/{number}", 0o700)
 
     def enter(self, number: int) -> None:
         os.setsid()
-        kernel.die_with_parent()
+        kernel.die_with_parent(self._zygote)
         os.chdir(f"{self._folders}/{number}")
 
 

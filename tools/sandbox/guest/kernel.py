@@ -61,9 +61,15 @@ def make_dumpable() -> None:
     _check(_prctl(_DUMPABLE, 1, None, 0, 0), "dumpable")
 
 
-def die_with_parent(signal: int = 9) -> None:
-    """Be killed when the thread that forked this process ends."""
-    _check(_prctl(_PDEATHSIG, signal, None, 0, 0), "pdeathsig")
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent ends.
+
+    Raises:
+        ProcessLookupError: It has ended already.
+    """
+    _check(_prctl(_PDEATHSIG, 9, None, 0, 0), "pdeathsig")
+    if os.getppid() != parent:
+        raise ProcessLookupError("the zygote has ended")
 
 
 def no_new_privileges() -> None:

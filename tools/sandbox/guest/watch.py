@@ -3,29 +3,25 @@
 import os
 import resource
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _PAGE = resource.getpagesize()
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(slots=True)
-class Usage:
-    """Of one process tree."""
-
-    cpu_seconds: float = 0.0
-    resident_bytes: int = 0
-    pids: tuple[int, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
-class _Process:
+class Process:
+    """One process; `cpu_seconds` has those of the children that it waited for."""
+
+    pid: int
     parent: int
     cpu_seconds: float
+    threads: int
     resident_bytes: int
 
 
-def _read(pid: int) -> _Process | None:
+def _read(pid: int) -> Process | None:
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
@@ -36,53 +32,50 @@ def _read(pid: int) -> _Process | None:
         return None
     finally:
         os.close(descriptor)
-    ticks = sum(int(field) for field in fields[11:15])  # own and those of children that were waited for
-    return _Process(int(fields[1]), ticks / _TICKS, int(fields[21]) * _PAGE)
+    ticks = sum(int(field) for field in fields[11:15])
+    return Process(pid, int(fields[1]), ticks / _TICKS, int(fields[17]), int(fields[21]) * _PAGE)
 
 
-def resident_bytes() -> int:
-    """Of this process."""
+def own_resident_bytes() -> int:
+    """What this process itself keeps in memory."""
     process = _read(os.getpid())
     assert process is not None, "a process can read its own /proc/PID/stat"
     return process.resident_bytes
 
 
-def measure(roots: list[int], *, alone: bool) -> dict[int, Usage]:
-    """Usage by root process; `alone`: the roots can have no children, so only they are read."""
-    pids = roots if alone else [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def trees(roots: Iterable[int], *, alone: bool) -> dict[int, list[Process]]:
+    """The living processes below each root; `alone`: roots cannot have children, so only they are read."""
+    pids = list(roots) if alone else [int(name) for name in os.listdir("/proc") if name.isdigit()]
     found = {pid: process for pid in pids if (process := _read(pid)) is not None}
     children: defaultdict[int, list[int]] = defaultdict(list)
-    for pid, process in found.items():
-        children[process.parent].append(pid)
-    return {root: _sum(root, found, children) for root in roots if root in found}
+    for process in found.values():
+        children[process.parent].append(process.pid)
+    return {root: _below(root, found, children) for root in roots if root in found}
 
 
-def _sum(root: int, found: dict[int, _Process], children: dict[int, list[int]]) -> Usage:
-    usage, waiting, pids = Usage(), [root], []
+def _below(root: int, found: dict[int, Process], children: dict[int, list[int]]) -> list[Process]:
+    tree, waiting = [], [root]
     while waiting:
         pid = waiting.pop()
-        pids.append(pid)
-        usage.cpu_seconds += found[pid].cpu_seconds
-        usage.resident_bytes += found[pid].resident_bytes
+        tree.append(found[pid])
         waiting += children.get(pid, ())
-    usage.pids = tuple(pids)
-    return usage
+    return tree
 
 
-def proportional_bytes(pids: tuple[int, ...]) -> int:
-    """Memory with shared pages divided among their users; 0 for what cannot be read any more."""
-    total = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))
-        except OSError:
-            continue
-    return total
+def proportional_bytes(process: Process) -> int:
+    """Memory with shared pages divided among their users; all of it where the kernel does not tell."""
+    try:
+        with open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+            return sum(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))
+    except OSError:
+        return process.resident_bytes
 
 
 def disk_use(pid: int, folder: str, *, stop_at: int) -> tuple[int, int]:
-    """Bytes and entries under a folder, with files that are deleted but still open in the process."""
+    """Bytes and entries under a folder, with files that are deleted but still open in the process.
+
+    Counting ends at more than `stop_at` entries; a folder that cannot be looked into counts as that many.
+    """
     size = entries = 0
     waiting = [folder]
     while waiting and entries <= stop_at:
@@ -93,8 +86,10 @@ def disk_use(pid: int, folder: str, *, stop_at: int) -> tuple[int, int]:
                     entries, size = entries + 1, size + status.st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
-        except OSError:
+        except FileNotFoundError:
             continue
+        except OSError:  # a path too long, a folder that may not be read: places to hide in
+            entries += stop_at
     return size + _deleted_bytes(pid), entries
 
 

@@ -21,7 +21,7 @@ from agentrl.tools.sandbox.guest.confine import Settings, make_walls
 NUMBER = struct.Struct("<q")
 FORKED = struct.Struct("<qi")
 """Number of the sandbox and its process, in the zygote's process numbers; its pidfd comes along."""
-EXITED = struct.Struct("<qi8s")
+EXITED = struct.Struct("<qi12s")
 """Number of the sandbox, wait status, why the zygote killed it."""
 _WATCH_SECONDS, _LONGEST_WATCH_SECONDS, _WATCH_SHARE = 0.05, 0.2, 20
 """The pause between two looks grows with the CPU time that one takes; hostile code cannot stretch it far."""
@@ -49,7 +49,7 @@ class Zygote:
         self._children: dict[int, _Child] = {}
         self._poll = select.epoll()
         self._next_watch = 0.0
-        self._memory_bytes = settings.memory_bytes + watch.resident_bytes()
+        self._memory_bytes = settings.memory_bytes + watch.own_resident_bytes()
 
     def serve(self) -> None:
         """Fork on demand until the host closes the control socket or dies."""
@@ -66,11 +66,14 @@ class Zygote:
                     self._bury(self._children.pop(descriptor))
                 elif not self._take_order():
                     return
-            if self._children and time.monotonic() >= self._next_watch:
+            if self._is_watching() and time.monotonic() >= self._next_watch:
                 self._watch()
 
+    def _is_watching(self) -> bool:
+        return bool(self._children) and self._settings.level != "none"
+
     def _pause(self) -> float | None:
-        return max(0.0, self._next_watch - time.monotonic()) if self._children else None
+        return max(0.0, self._next_watch - time.monotonic()) if self._is_watching() else None
 
     def _take_order(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._control, 64, 2)
@@ -122,21 +125,22 @@ class Zygote:
     def _watch(self) -> None:
         started = time.process_time()
         roots = {child.pid: child for child in self._children.values()}
-        for pid, usage in watch.measure(list(roots), alone=self._settings.level != "namespaces").items():
-            roots[pid].reason = self._exceeded(roots[pid], usage)
-            if roots[pid].reason:
-                signal.pidfd_send_signal(roots[pid].pidfd, signal.SIGKILL)
+        for pid, tree in watch.trees(roots, alone=self._settings.level != "namespaces").items():
+            child = roots[pid]
+            child.reason = child.reason or self._exceeded(child, tree)
+            if child.reason:
+                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
         pause = min(_WATCH_SECONDS + _WATCH_SHARE * (time.process_time() - started), _LONGEST_WATCH_SECONDS)
         self._next_watch = time.monotonic() + pause
 
-    def _exceeded(self, child: _Child, usage: watch.Usage) -> bytes:
+    def _exceeded(self, child: _Child, tree: list[watch.Process]) -> bytes:
         settings = self._settings
-        if settings.level == "none":
-            return b""
-        if usage.cpu_seconds > settings.cpu_seconds:
+        if sum(process.cpu_seconds for process in tree) > settings.cpu_seconds:
             return b"cpu"
-        if usage.resident_bytes > self._memory_bytes:
-            if watch.proportional_bytes(usage.pids) > self._memory_bytes:
+        if sum(process.threads for process in tree) > settings.processes:
+            return b"processes"
+        if sum(process.resident_bytes for process in tree) > self._memory_bytes:
+            if sum(map(watch.proportional_bytes, tree)) > self._memory_bytes:
                 return b"memory"
         if settings.level == "landlock":
             folder = f"{settings.folders}/{child.number}"

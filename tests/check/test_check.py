@@ -1,0 +1,104 @@
+"""Faulty environments fail the check that is meant for them; sound ones fail none."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentrl.check import CHECKS, check_environment
+from agentrl.check.lab import Lab
+from agentrl.check.run import Plan
+from agentrl.errors import ConfigError
+from tests.check.faulty import FAULTS
+from tests.check.sound import SOUND
+
+HERE = Path(__file__).parent
+SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
+def test_fault_is_found_and_named(kind: type, lab: Lab) -> None:
+    check, cue = FAULTS[kind]
+    report = check_environment(f"{HERE}/faulty.py:{kind.__name__}", only=[check], seconds=SECONDS, lab=lab)
+    assert not report.passed
+    assert cue in report.checks[0].detail
+
+
+@pytest.mark.parametrize("kind", SOUND, ids=lambda kind: kind.__name__)
+def test_sound_environment_raises_no_alarm(kind: type, lab: Lab) -> None:
+    report = check_environment(f"{HERE}/sound.py:{kind.__name__}", seeds=4, lab=lab)
+    assert [(c.name, c.detail) for c in report.failed] == []
+    assert [c.name for c in report.checks] == list(CHECKS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
+def test_fault_is_found_among_all_checks(kind: type, lab: Lab) -> None:
+    report = check_environment(f"{HERE}/faulty.py:{kind.__name__}", seconds=SECONDS, lab=lab)
+    assert FAULTS[kind][0] in {c.name for c in report.failed}
+
+
+def test_every_check_has_a_faulty_environment() -> None:
+    assert {check for check, _ in FAULTS.values()} == set(CHECKS)
+
+
+def test_a_class_is_found_by_its_file(lab: Lab) -> None:
+    report = check_environment(SOUND[0], only=["loads"], lab=lab)
+    assert report.passed and report.env.endswith(SOUND[0].__name__)
+
+
+def test_settings_reach_the_environment(lab: Lab) -> None:
+    plan = Plan(name=f"{HERE}/sound.py:GuessNumber", settings={"high": 9}, seconds=9.0, seeds=2, seed=0)
+    answer = lab.ask("", plan.request("trace"))
+    assert "1..9." in answer["data"][0]["lines"][0]
+
+
+def test_report_is_plain_data() -> None:
+    report = check_environment(f"{HERE}/sound.py:Reverse", only=["loads"])
+    data = json.loads(json.dumps(report.to_json()))
+    assert data["passed"] is True
+    assert [set(c) for c in data["checks"]] == [{"name", "passed", "detail"}]
+
+
+def test_after_two_hangs_the_rest_is_not_tried(lab: Lab) -> None:
+    report = check_environment(f"{HERE}/faulty.py:Hangs", seconds=0.5, lab=lab)
+    details = {c.name: c.detail for c in report.failed}
+    assert "price(" in details["responds"]
+    assert details["side-effects"].startswith("not run: mend 'responds' first")
+
+
+def test_unknown_names_are_refused_with_the_nearest(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'leaks'"):
+        check_environment(SOUND[0], only=["leak"], lab=lab)
+    with pytest.raises(ConfigError, match="'Reverse'"):
+        check_environment(f"{HERE}/sound.py:Revers", lab=lab)
+
+
+def test_a_local_class_is_refused_with_the_remedy() -> None:
+    class Local:
+        pass
+
+    with pytest.raises(ConfigError, match="top of a file"):
+        check_environment(Local)
+
+
+def test_checker_process_exits_although_the_environment_leaks(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from agentrl.check import check_environment\n"
+        f"report = check_environment({f'{HERE}/faulty.py:LeaksThread'!r}, only=['leaks'])\n"
+        "print(report.passed)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "False\n"

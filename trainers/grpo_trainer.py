@@ -1,0 +1,84 @@
+"""A thin door to training, in the manner of TRL."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from agentrl.progress import Progress, progress_for
+from agentrl.trainers.grpo import grpo
+from agentrl.trainers.plan import make_plan
+from agentrl.trainers.session import train
+
+
+class GRPOTrainer:
+    """Trains a model on an environment with GRPO; the same as `agentrl train`.
+
+    Args:
+        model: "tiny", or the folder of a Hugging Face checkpoint.
+        env: An environment's class or any of its names.
+        seed: Every random choice follows from it.
+        run: Name of the folder under `runs/`; None makes one of the others.
+        fresh: Delete what an earlier run of this name left.
+        progress: Shown there; None: on stdout.
+        settings: Keywords of `agentrl.trainers.grpo.grpo`, such as `steps=20`, and settings of other parts by
+            name, as in `**{"env.level": 1}`.
+
+    Raises:
+        ConfigError: Something does not exist, or has a wrong value; it is found before anything is made.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        env: str | type,
+        *,
+        seed: int = 0,
+        run: str | None = None,
+        fresh: bool = False,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> None:
+        self.plan = make_plan(env, model=str(model), algorithm=grpo, seed=seed, settings=settings)
+        self._env, self._run, self._fresh, self._progress = env, run, fresh, progress
+        self._settings = settings
+
+    def train(self) -> dict[str, Any]:
+        """Train, measure before and after on held-out tasks, save; gives what `agentrl train --json` prints.
+
+        The trained model is an ordinary Hugging Face folder, `model/` in the folder `result["run"]`.
+
+        Raises:
+            ConfigError: The model cannot learn the demonstrations, or every episode fails.
+            FailureBudgetSpent: Too much of the infrastructure failed.
+        """
+        if not _inside_a_loop():
+            return self._train()
+        with ThreadPoolExecutor(1) as pool:  # a notebook's cell runs inside a loop of its own
+            return pool.submit(self._train).result()
+
+    def _train(self) -> dict[str, Any]:
+        progress = self._progress or progress_for(sys.stdout)
+        try:
+            return train(
+                self._env,
+                model=self.plan.model,
+                algorithm=grpo,
+                seed=self.plan.seed,
+                run=self._run,
+                fresh=self._fresh,
+                settings=self._settings,
+                progress=progress,
+            )
+        finally:
+            progress.close()
+
+
+def _inside_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
