@@ -5,6 +5,7 @@ python examples/custom_advantage.py [STEPS]
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,8 +35,8 @@ def rloo(**settings: Any) -> Recipe:
 
 def main(steps: int = 40) -> None:
     """Train a tiny model with it."""
-    settings = {"groups_per_step": 16, "eval.tasks": 128}
-    result = train("code", algorithm=rloo, steps=steps, settings=settings)
+    env = f"{Path(__file__).with_name('guess_number.py')}:GuessNumber"
+    result = train(env, algorithm=rloo, steps=steps, settings={"group_size": 6})
     print(f"held out: {result['success_before']:.2f} before, {result['success_after']:.2f} after")
 
 

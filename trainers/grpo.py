@@ -1,4 +1,26 @@
-"""GRPO: group-relative policy optimisation."""
+"""GRPO: group-relative policy optimisation.
+
+Sampling: `steps` steps of `groups_per_step` tasks with `group_size` attempts each (2 or more), at `temperature`,
+which is also that of the log-probabilities that are trained.
+
+Advantage: with `normalise` the reward is divided by the group's standard deviation; without, it is Dr. GRPO.
+`singleton` says what the last member of a group gets whose others failed: 0, or the raw reward. `truncation`:
+episodes that a limit ended are trained on, not trained on, or lose `truncation_penalty`.
+
+Update: `inner_epochs` passes over a step's episodes, each in `minibatches` optimiser steps. The ratio earns nothing
+outside [1 - `clip_low`, 1 + `clip_high`]. `aggregate` is one of the averages in `agentrl.trainers.losses.aggregate`;
+`const_norm` needs `max_length`, the length that every episode is divided by; `count_empty_rows` lets an average over
+episodes count those without a trained token too. `kl` weighs the divergence from the weights at the start by
+`kl_estimator` (k3 unless given); at 0 there is no reference model.
+
+Optimiser: AdamW with `beta1`, `beta2`, `weight_decay`, gradients clipped to the norm `grad_clip`; `learning_rate`
+rises over `warmup_steps` and then falls linearly to the share `final_rate` of itself at the last step. None gives
+1e-3 for a small model made on the spot and 1e-6 for a checkpoint.
+
+`failure_share` is the share of recent episodes that may fail before the run stops.
+
+Source: DeepSeekMath, arXiv:2402.03300; DAPO, arXiv:2503.14476.
+"""
 
 from __future__ import annotations
 
@@ -50,33 +72,7 @@ def grpo(
     final_rate: float = 0.1,
     failure_share: float = 0.2,
 ) -> Recipe:
-    """Make the recipe of GRPO with clip-higher and token mean, as in DAPO; the keywords are the settings.
-
-    Args:
-        steps: Steps of the run; each samples `groups_per_step` x `group_size` episodes.
-        groups_per_step: Tasks per step.
-        group_size: Attempts per task, 2 or more.
-        temperature: Of sampling and of the log-probabilities that are trained.
-        normalise: Divide by the group's standard deviation; False is Dr. GRPO.
-        singleton: Advantage of the last member of a group whose others failed: 0, or the raw reward.
-        truncation: Episodes that a limit ended are trained on, not trained on, or lose `truncation_penalty`.
-        truncation_penalty: With `truncation="penalise"`.
-        minibatches: Optimiser steps per pass over a step's episodes.
-        inner_epochs: Passes over a step's episodes.
-        clip_low: The ratio earns nothing below 1 - clip_low.
-        clip_high: Nor above 1 + clip_high.
-        aggregate: How token losses become one number; see `agentrl.trainers.losses.aggregate`.
-        max_length: With `aggregate="const_norm"`: the length that every episode is divided by.
-        count_empty_rows: With an average over episodes: count those without a trained token too.
-        kl: Weight of the divergence from the weights at the start; 0 leaves the reference model away.
-        kl_estimator: With `kl`; k3 unless given.
-        learning_rate: None gives 1e-3 for a small model made on the spot and 1e-6 for a checkpoint.
-        beta1, beta2, weight_decay, grad_clip: Of AdamW; gradients are clipped to the norm `grad_clip`.
-        warmup_steps: Steps in which the rate rises.
-        final_rate: The rate falls linearly to this share of itself at the last step.
-        failure_share: Share of recent episodes that may fail before the run stops.
-
-    Source: DeepSeekMath, arXiv:2402.03300; DAPO, arXiv:2503.14476.
+    """Make the recipe of GRPO with clip-higher and token mean, as in DAPO; the module says what each setting does.
 
     Raises:
         ConfigError: A value out of range, or a setting that the others leave without use.
@@ -89,7 +85,6 @@ def grpo(
         raise ConfigError(
             f"group_size={group_size}: GRPO compares the attempts of a group, so it needs 2 or more"
         )
-    penalty = _penalty(truncation, truncation_penalty)
     return Recipe(
         name="grpo",
         settings=settings,
@@ -97,7 +92,7 @@ def grpo(
         groups_per_step=groups_per_step,
         group_size=group_size,
         temperature=temperature,
-        reward_transforms=() if penalty is None else (PenaliseTruncated(penalty=penalty),),
+        reward_transforms=_penalties(truncation, truncation_penalty),
         advantage=GroupAdvantage(normalise=normalise, singleton=singleton),
         truncation="mask" if truncation == "mask" else "keep",
         minibatches=minibatches,
@@ -105,32 +100,31 @@ def grpo(
         bounds=FixedBounds(low=clip_low, high=clip_high),
         regularisers=_regularisers(kl, kl_estimator),
         aggregate=_aggregate(aggregate, max_length, count_empty_rows),
-        optimiser=OptimiserSettings(
-            learning_rate=learning_rate,
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=weight_decay,
-            grad_clip=grad_clip,
-            schedule=Schedule(warmup_steps=warmup_steps, final=final_rate),
-        ),
+        optimiser=_optimiser(settings),
         failures=FailureBudget(share=failure_share),
     )
+
+
+def _optimiser(settings: dict[str, Any]) -> OptimiserSettings:
+    names = ("learning_rate", "beta1", "beta2", "weight_decay", "grad_clip")
+    schedule = Schedule(warmup_steps=settings["warmup_steps"], final=settings["final_rate"])
+    return OptimiserSettings(schedule=schedule, **{name: settings[name] for name in names})
 
 
 def _unused(name: str, value: Any, needs: str) -> ConfigError:
     return ConfigError(f"{name}={value}: without use here; it needs {needs}")
 
 
-def _penalty(truncation: str, penalty: float | None) -> float | None:
+def _penalties(truncation: str, penalty: float | None) -> tuple[PenaliseTruncated, ...]:
     if truncation not in ("keep", "mask", "penalise"):
         raise ConfigError(f"truncation={truncation!r}: need 'keep', 'mask' or 'penalise'")
     if truncation == "penalise" and penalty is None:
         raise ConfigError(
-            "truncation='penalise' needs truncation_penalty, the reward that a truncated episode loses"
+            "truncation='penalise' needs truncation_penalty, the reward that such an episode loses"
         )
     if truncation != "penalise" and penalty is not None:
         raise _unused("truncation_penalty", penalty, "truncation='penalise'")
-    return penalty
+    return () if penalty is None else (PenaliseTruncated(penalty=penalty),)
 
 
 def _regularisers(kl: float, estimator: Estimator | None) -> tuple[KlPenalty, ...]:

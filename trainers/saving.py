@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from agentrl.errors import ConfigError
+from agentrl.quiet import no_bars
 
 
 class Pretrained(Protocol):
@@ -39,8 +40,9 @@ def save_folder(folder: Path, *parts: Pretrained) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for part in parts:
-            part.save_pretrained(str(fresh))
+        with no_bars():
+            for part in parts:
+                part.save_pretrained(str(fresh))
         fresh.chmod(0o755)
         for path in (*fresh.rglob("*"), fresh):
             _sync(path)

@@ -1,4 +1,4 @@
-"""The environment contract as a program: `check_environment(name)` tries an environment in every way that training will.
+"""The environment contract as a program: it tries an environment in every way that training will.
 
 >>> from agentrl.check import check_environment  # doctest: +SKIP
 >>> check_environment("my_env.py:MyEnv").passed  # doctest: +SKIP

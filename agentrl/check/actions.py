@@ -55,7 +55,7 @@ GARBAGE_TEXTS = (
 
 @dataclass(slots=True, kw_only=True)
 class Actor:
-    """Plays at random with values that stand in what it has read, so that it reaches more than error messages."""
+    """Plays at random with values out of what it has read, so that it reaches more than error messages."""
 
     tools: tuple[ToolSpec, ...]
     rng: np.random.Generator

@@ -149,3 +149,24 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def watch_files(folder: str) -> set[str]:
+    """Give a set that collects the files and folders which this process makes outside of a folder."""
+    made: set[str] = set()
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        opens = event == "open" and isinstance(args[2], int) and bool(args[2] & os.O_CREAT)
+        if (opens or event in {"os.mkdir", "sqlite3.connect"}) and isinstance(args[0], (str, bytes)):
+            path = os.path.abspath(os.fsdecode(args[0]))
+            apart = path.startswith((folder, "/dev/", "/proc/")) or "__pycache__" in path
+            if not apart and not os.path.exists(path):
+                made.add(path)
+
+    sys.addaudithook(hook)
+    return made
+
+
+def megabytes() -> float:
+    """Give the memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

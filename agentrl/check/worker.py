@@ -1,7 +1,7 @@
-"""The process in which an environment is checked: it forks once per check and kills what a check leaves behind.
+"""The process in which an environment is checked: it forks once per check and kills what is left.
 
-It reads one JSON request per line from its input and answers with one JSON line each. A fork per check means that no
-check sees what another one did to classes and modules, and that a hung environment is killed and named.
+It reads one JSON request per line and answers with one JSON line each. A fork per check means that no check
+sees what another one did to classes and modules, and that a hung environment is killed and named.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from agentrl.errors import ConfigError
+from agentrl.quiet import no_bars
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 PLAIN_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
@@ -133,15 +134,16 @@ def _is_plain(folder: Path) -> bool:
 
 def _model(folder: Path, dtype: torch.dtype) -> Any:
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-        )
+        with no_bars():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+            )
     except Exception as error:  # safetensors and torch raise types of their own for broken files
         raise ConfigError(f"{folder}: the model does not load: {_line(error)}") from error
     model, report = loaded

@@ -644,7 +644,7 @@ class ConsumesGlobal(Shop):
 class AnswerShown(Shop):
     def task(self, rng: np.random.Generator) -> str:
         super().task(rng)
-        return f"What is the price of {self.item}, times {self.factor}? It is {self.prices[self.item] * self.factor}"
+        return f"What is {self.item}, times {self.factor}? It is {self.prices[self.item] * self.factor}"
 
     def expert(self, observations: Sequence[str]) -> Action:
         return answer(observations[0].split()[-1])
@@ -761,10 +761,9 @@ class LeavesFile(Shop):
 class Grows(Shop):
     kept: ClassVar[list[bytes]] = []
 
-    def task(self, rng: np.random.Generator) -> str:
-        if self._play is not None:
-            self.kept.append(b"x" * 20_000_000)
-        return super().task(rng)
+    async def begin(self, task: Task) -> Any:
+        self.kept.append(b"x" * 10_000_000)
+        return await super().begin(task)
 
 
 class ForkIsSelf(Count):

@@ -165,7 +165,7 @@ class AsyncCount(gymnasium.Env[str, str]):
 
 
 class Dungeon(ToolEnv):
-    """Rolls dice at every step, from generators that are part of its state; ends from inside a tool; has levels."""
+    """Rolls dice from generators that are part of its state; ends from inside a tool; has levels."""
 
     levels = (0, 1, 2)
     splits = ("train", "test", "ood")

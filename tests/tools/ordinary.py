@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agentrl.tools.sandbox.levels import open_to_all
+from agentrl.tools.sandbox.users import open_to_all
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534

@@ -3,7 +3,6 @@
 import glob
 import os
 import shutil
-import stat
 import sys
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from agentrl.tools.sandbox import image
 from agentrl.tools.sandbox.guest import kernel
 from agentrl.tools.sandbox.guest.confine import Settings
 from agentrl.tools.sandbox.types import LevelName, Limits
+from agentrl.tools.sandbox.users import first_user, open_to_all
 
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
@@ -105,17 +105,12 @@ def _settings(
     )
 
 
-def _first_user() -> int:
-    """As root: the start of 4,096 user numbers that nobody has, different for each process; else 0."""
-    return 0x10000000 + (os.getpid() & 0xFFFF) * 4096 if os.geteuid() == 0 else 0
-
-
 def _namespaces(limits: Limits, preload: tuple[str, ...]) -> Launch:
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         raise SandboxUnavailable("bubblewrap is not installed")
     python = image.base_python()
-    settings = _settings("namespaces", limits, preload, import_paths=(_PACKAGES,), first_user=_first_user())
+    settings = _settings("namespaces", limits, preload, import_paths=(_PACKAGES,), first_user=first_user())
     view = (*_system(), *_python_folders(), *_hidden(), *_devices(), "--remount-ro", "/")
     # no random seed for hashing: how a set of texts prints must not differ between two equal runs
     wrapper = (bubblewrap, *_walls(), *view, "--setenv", "PYTHONHASHSEED", "0", "--")
@@ -201,7 +196,7 @@ def _landlock(limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
         limits,
         preload,
         import_paths=(packages,),
-        first_user=_first_user() if shared else 0,
+        first_user=first_user() if shared else 0,
         readable=readable,
         roots=roots,
         folders=folders,
@@ -219,12 +214,3 @@ def _library_paths() -> list[str]:
     shared = ["/lib64", f"/lib/{machine}", f"/usr/lib/{machine}", "/usr/share/zoneinfo", *_SYSTEM_FILES]
     libpython = glob.glob(f"{sys.base_prefix}/lib/libpython*")
     return [*shared, *libpython, *entries, *_LANDLOCK_DEVICES]
-
-
-def open_to_all(path: str) -> bool:
-    """Whether any user can reach a folder."""
-    while path != "/":
-        if not os.stat(path).st_mode & stat.S_IXOTH:
-            return False
-        path = os.path.dirname(path)
-    return True

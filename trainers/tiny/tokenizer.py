@@ -88,7 +88,7 @@ def constant_runs(texts: Iterable[str]) -> list[str]:
     """Give runs of pieces that stand together whenever their first piece stands anywhere, longest last.
 
     >>> constant_runs(["What is 1? What is 2?"] * 9)
-    ['What ', 'is ', 'What is ', '? ']
+    ['What ', 'What is', 'What is ']
     """
     lines = [_joinable(text) for text in texts]
     runs: list[str] = []

@@ -218,8 +218,7 @@ class WarmStart:
         if max(sampled, greedy) > 0.5:
             raise ConfigError(
                 f"{self.name}: after the warm start the model solves {sampled:.2f} sampled, {greedy:.2f} "
-                "greedy: too much to show anything. Make guessing pay less, or give a checkpoint folder as the "
-                "model"
+                "greedy: too much to show anything. Make guessing pay less, or give a checkpoint folder"
             )
 
     async def train(self, phase: str, draw: Draw, *, steps: int, rate: float, final: float) -> None:

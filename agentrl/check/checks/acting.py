@@ -78,7 +78,7 @@ async def _survives(bench: Bench, table: Table, actions: Iterable[Action], secon
             ) from error
         if repr(action) != before:
             raise Faulty(
-                f"{before[:160]} became {repr(action)[:160]} by a tool: copy lists and dicts before changing them"
+                f"a tool made {before[:160]} to {repr(action)[:160]}: copy lists and dicts first"
             )
         _not_huge(action, len(result.observation.text))
         tried += 1
@@ -93,7 +93,7 @@ def _not_huge(action: Action, size: int) -> None:
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Measures from a thread how long a loop lets its callbacks wait, beyond how late the thread itself is."""
+    """Measures from a thread how long a loop lets its callbacks wait."""
 
     loop: asyncio.AbstractEventLoop
     worst: float = 0.0
@@ -123,8 +123,8 @@ async def event_loop(bench: Bench) -> str:
             worst = min(worst, again)
     if worst > BLOCKED_SECONDS:
         raise Faulty(
-            f"{action} blocked the event loop for {worst:.2f} s, and with it all other episodes: await instead "
-            "(asyncio.sleep, asyncio.to_thread), or make its functions plain `def`"
+            f"{action} blocked the event loop for {worst:.2f} s, and with it all other episodes: "
+            "await instead (asyncio.sleep, asyncio.to_thread), or make its functions plain `def`"
         )
     return f"the event loop never waited longer than {1000 * worst:.0f} ms"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from agentrl.check.wording import own_source, shown
 from agentrl.errors import InfrastructureError
 from agentrl.message import Action
 
+DELAYS = (0.0, 0.0, 0.002, 0.01)
+MEGABYTES = 64
 PAUSES = (1, 2, 4, 8)
 """The lines of the author's code at which a step is held while `close` comes."""
 
@@ -170,14 +173,21 @@ async def cancellation(bench: Bench) -> str:
     before = witness.held(bench.folder)
     async with bench.open() as table:
         actions = await _first_actions(bench, table)
-        for action in actions:
+        for action, delay in itertools.product(actions, DELAYS):
             game = table.new()
             await game.start(bench.task(0))
             step = asyncio.ensure_future(game.env.act(action))
-            await asyncio.sleep(0)
+            await asyncio.sleep(delay)
             step.cancel()
             await _must_end(step, f"{shown(action)} ignored its cancellation: let CancelledError pass")
             await _close_now(bench, game, f"close() after {shown(action)} was cancelled")
+        try:
+            for position in (1, 2, 3):
+                await table.play(position)
+        except Hung as error:
+            raise Hung(
+                f"{error}: steps were cancelled before; release locks and slots in `finally`"
+            ) from error
         table.games.clear()
     await _refuse_rest(bench, before, f"cancelling steps such as {shown(actions[0])}")
     return "cancelled steps end, and close() works after them"
@@ -185,8 +195,9 @@ async def cancellation(bench: Bench) -> str:
 
 async def leaks(bench: Bench) -> str:
     """Threads, processes, files and tasks are gone when all is closed."""
-    before = witness.held(bench.folder)
+    before, created = witness.held(bench.folder), witness.watch_files(bench.folder)
     await _some_episodes(bench, 1)
+    size = witness.megabytes()
     once = await witness.settled(bench.folder, before, 0.5)
     await _some_episodes(bench, 3)
     rest = await witness.settled(bench.folder, before | once)
@@ -194,6 +205,14 @@ async def leaks(bench: Bench) -> str:
     if rest or lasting:
         shown_rest = ", ".join(list((rest or lasting).values())[:4])
         raise Faulty(f"after close() {shown_rest} was still there: end and release it in close()")
+    kept = sorted(p for p in created if os.path.exists(p))
+    if kept:
+        raise Faulty(f"it left the file {kept[0]!r}: write to a tempfile and remove it in close()")
+    grown = witness.megabytes() - size
+    if grown > MEGABYTES:
+        raise Faulty(
+            f"memory grew by {grown:.0f} MB in 9 episodes: keep nothing of an episode beyond its end"
+        )
     return "nothing is left after close()"
 
 

@@ -80,8 +80,8 @@ def never_ending(game: Game) -> Action:
 def _refuse_endless(game: Game, limit: int) -> None:
     if game.done and game.turns[-1][1].terminated and game.turns[-1][1].truncated and len(game.turns) < limit:
         raise Faulty(
-            f"turn {len(game.turns)} of at most {limit} is both terminated and truncated: terminated means that the "
-            "task is over, truncated that a limit cut it off"
+            f"turn {len(game.turns)} of at most {limit} is both terminated and truncated: terminated "
+            "means that the task is over, truncated that a limit cut it off"
         )
     if not game.done and len(game.turns) >= limit:
         assert game.task is not None

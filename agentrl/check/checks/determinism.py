@@ -119,7 +119,10 @@ async def episode_isolation(bench: Bench) -> str:
 async def instance_isolation(bench: Bench) -> str:
     """Two instances that play at the same time do not see each other."""
     need_deterministic(bench)
-    mend = "another instance played at the same time; keep state in self, not in the class, the module or global generators"
+    mend = (
+        "another instance played at the same time; keep state in self, not in the class, the module or "
+        "global generators"
+    )
     async with bench.open() as table:
         for position in bench.positions(4):
             alone = await table.play(position, variant=position)

@@ -79,7 +79,7 @@ async def _why(bench: Bench, table: Table, task: Task) -> str:
             given = game.raw.expert(list(game.texts))
             await game.act(given if isinstance(given, Action) else Action(text=str(given)))
         if game.turns[-1][1].correct:
-            return "asked on the playing instance it solves it: it peeks at the state; read only the observations"
+            return "asked on the playing instance it solves it: it peeks; read only the observations"
         correct, _, _ = await _attempt(bench, table, task, ask)
         if correct:
             return "it solves it when asked in the same process: it peeks at class or module state"

@@ -6,16 +6,16 @@ import itertools
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
-from agentrl.check.actions import TAG
+from agentrl.check.actions import TAG, WORD
 from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.experts import expert_actor
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import leaves_of
 from agentrl.check.wording import name_of, shown
 from agentrl.errors import InfrastructureError
-from agentrl.message import Action
+from agentrl.message import Action, call
 from agentrl.toolenv import ToolEnv
 
 RANGE = (-1.0, 1.0)
@@ -46,16 +46,26 @@ async def insiders(bench: Bench, table: Table) -> AsyncIterator[Game]:
     await game.act(Action(text=spy))
     texts = list(dict.fromkeys([*spy.compared, *texts]))
     tags, end, correct = TAG.findall(game.first.text)[:1], time.monotonic() + 1.0, 0
-    for text in texts:
-        if time.monotonic() > end or correct >= 2:
+    answers = [Action(text=f"<{tags[0]}>{text}</{tags[0]}>" if tags else text) for text in texts]
+    for action in [*answers[: len(spy.compared) + GUESSES], *insider_calls(game, texts), *answers]:
+        if time.monotonic() > end or correct >= 4:
             return
         one = table.new()
-        await one.repeat(
-            bench.task(0), [Action(text=f"<{t}>{text}</{t}>") for t in tags] or [Action(text=text)]
-        )
+        await one.repeat(bench.task(0), [action])
         correct += bool(one.turns[-1][1].correct)
         yield one
         await one.close()
+
+
+def insider_calls(game: Game, texts: Sequence[str]) -> Iterator[Action]:
+    """Call every tool of one required argument with values from the state: one may end the episode."""
+    for spec in game.env.tools:
+        required = [p for p in spec.parameters if p.required]
+        for text in texts if len(required) == 1 else ():
+            if required[0].type is str:
+                yield call(spec.name, **{required[0].name: text})
+            elif required[0].type is int and re.fullmatch(r"-?\d{1,12}", text):
+                yield call(spec.name, **{required[0].name: int(text)})
 
 
 class Spy(str):
@@ -103,7 +113,7 @@ def declared_range(game: Game) -> tuple[float, float]:
 
 
 async def reward_range(bench: Bench) -> str:
-    """Every reward is finite, in the declared range (-1..1 unless `reward_range` says otherwise), and its parts sum to it."""
+    """Every reward is finite, in -1..1 or the declared `reward_range`, and its parts sum to it."""
     seen: list[float] = []
     async with bench.open() as table:
         async for game in episodes(bench, table):
@@ -147,7 +157,7 @@ def _agree(game: Game) -> None:
     top = max(1.0, declared_range(game)[1])
     if last.correct and total <= 0:
         raise Faulty(
-            f"{where}: correct=True, but the episode's reward is {total:g}; a solved task must earn more than 0"
+            f"{where}: correct=True, but the episode's reward is {total:g}; a solved task must earn above 0"
         )
     if not last.correct and last.reward >= top:
         raise Faulty(
@@ -174,7 +184,8 @@ async def _says_correct(bench: Bench, table: Table) -> None:
             if "correct" not in info or type(info["correct"]).__name__ not in {"bool", "bool_", "NoneType"}:
                 got = repr(info.get("correct")) if "correct" in info else f"info has {sorted(map(str, info))}"
                 raise Faulty(
-                    f"the episode ended without a truth value `correct` ({got}); put correct=True or False into info"
+                    f"the episode ended without a truth value `correct` ({got}); "
+                    "put correct=True or False into info"
                 )
             return
 
@@ -196,3 +207,31 @@ async def step_after_end(bench: Bench) -> str:
                 mend = "remember that it is over and raise, or give reward 0"
                 raise Faulty(f"{name_of(bench.task(0))}: after the end, {shown(action)} {state}; {mend}")
     return "an action after the end earns nothing"
+
+
+async def judge_not_fooled(bench: Bench) -> str:
+    """No answer that says everything or nothing is judged correct."""
+    fooled: dict[str, int] = {}
+    tasks = list(bench.positions(4))
+    async with bench.open() as table:
+        for position in tasks:
+            text = (await table.new().start(bench.task(position))).text
+            for what, answer in catch_alls(text).items():
+                game = await table.new().repeat(bench.task(position), [Action(text=answer)])
+                fooled[what] = fooled.get(what, 0) + bool(game.done and game.turns[-1][1].correct)
+                await game.close()
+    for what, count in fooled.items():
+        if count == len(tasks):
+            mend = "compare the whole answer: ==, not `in`, startswith or a search"
+            raise Faulty(f"{what} was judged correct in {count} of {count} tasks; {mend}")
+    return f"{len(fooled)} answers that say everything or nothing are wrong"
+
+
+def catch_alls(text: str) -> dict[str, str]:
+    """Give answers that hold all answers, or none."""
+    words = " ".join(dict.fromkeys(WORD.findall(text)))
+    return {
+        "an empty answer": "",
+        "an answer that lists every number up to 5000": " ".join(map(str, range(5001))),
+        "an answer that lists every word of the task": f"{words} yes no true false",
+    }

@@ -21,7 +21,7 @@ Key = tuple[str, ...]
 
 
 class Drawer:
-    """Draws tasks and says which are equal: by their text and by the hidden state, without what is mere noise."""
+    """Draws tasks and says which are equal: by text and hidden state, without what is mere noise."""
 
     def __init__(self, bench: Bench, table: Table) -> None:
         self.bench, self.table, self.end = bench, table, time.monotonic() + SECONDS
@@ -69,7 +69,7 @@ async def seed_variety(bench: Bench) -> str:
         distinct = len(set(drawn))
         if distinct < 4:
             raise Faulty(
-                f"{len(drawn)} seeds gave {distinct} different tasks; draw the task from the rng or seed given"
+                f"{len(drawn)} seeds gave {distinct} different tasks; draw them from the rng or seed given"
             )
         source = bench.spec.tasks("train", level=bench.levels[0])
         if isinstance(source, SeededTasks) and distinct > len(drawn) // 3:
@@ -91,8 +91,8 @@ async def _no_pattern(drawer: Drawer, level: int) -> None:
                 break
         if equal == PAIRS or (equal >= PAIRS - 2 and offset < 10):
             raise Faulty(
-                f"seeds s and s + {offset} gave the same task in {equal} of {seen} pairs (such as {start} and "
-                f"{start + offset}); use the whole seed: np.random.default_rng(seed)"
+                f"seeds s and s + {offset} gave the same task in {equal} of {seen} pairs "
+                f"(such as {start} and {start + offset}); use the whole seed: np.random.default_rng(seed)"
             )
 
 
@@ -120,7 +120,7 @@ async def splits_disjoint(bench: Bench) -> str:
             raise Faulty(f"{pair}; keep the tasks of {one!r} and {two!r} apart: {_remedy(one, two)}")
     if ignored:
         raise Faulty(
-            f"split {ignored[0]!r} draws exactly the tasks of 'train' for equal seeds; {_remedy(ignored[0], '')}"
+            f"split {ignored[0]!r} draws exactly the tasks of 'train' for equal seeds; {_remedy(*ignored)}"
         )
     return ", ".join(f"{len(k)} of {s!r}" for s, k in drawn.items()) + " are all different"
 
@@ -155,10 +155,33 @@ async def levels_differ(bench: Bench) -> str:
         for one, two in zip(bench.levels, bench.levels[1:], strict=False):
             if keys[one] == keys[two]:
                 raise Faulty(
-                    f"level {two} gives the same tasks as level {one}; read self.level (options['level']) in task()"
+                    f"level {two} gives the same tasks as level {one}; "
+                    "read self.level (options['level']) in task()"
                 )
     return f"levels {', '.join(map(str, bench.levels))} give different tasks"
 
 
 def _at(level: int, seed: int) -> Task:
     return Task(id="x", split="train", level=level, seed=seed)
+
+
+async def task_source(bench: Bench) -> str:
+    """Where tasks come from can be continued at any position, and ids are unique."""
+    mend = "at(position) must be a pure function, and take must follow it"
+    for split in bench.spec.splits:
+        one, two = [bench.spec.tasks(split, level=bench.levels[0], seed=bench.seed) for _ in range(2)]
+        taken = [*one.take(3), *one.take(3)]
+        again = [two.at(i) for i in reversed(range(6))][::-1]
+        for position, (first, second) in enumerate(zip(taken, again, strict=True)):
+            if first != second:
+                fault = f"tasks({split!r}).at({position}) is {second.id!r}, but take gave {first.id!r}"
+                raise Faulty(f"{fault}; {mend}")
+        if one.position != 6:
+            raise Faulty(f"tasks({split!r}).position is {one.position} after taking 6 tasks; {mend}")
+        if len({t.id for t in taken}) < min(6, len(two)):
+            raise Faulty(
+                f"tasks({split!r}) gives the id {taken[0].id!r} to different tasks: ids must be unique"
+            )
+        if any(t.split != split for t in taken):
+            raise Faulty(f"tasks({split!r}) gives tasks of split {taken[0].split!r}: set it to {split!r}")
+    return "positions can be saved and continued"

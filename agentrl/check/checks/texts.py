@@ -13,6 +13,7 @@ from typing import Any
 from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.wording import name_of, own_source, shown
+from agentrl.message import ToolResult
 from agentrl.toolenv import ToolEnv
 
 MOST_CHARACTERS = 1_000_000
@@ -51,7 +52,7 @@ def place(game: Game, turn: int) -> str:
 
 async def observation_text(bench: Bench) -> str:
     """Observations are text that can be stored and encoded, and of a sensible size."""
-    longest = 0
+    longest, said = 0, dict[str, list[str]]()
     async with bench.open() as table:
         async for game, turn, text in played(bench, table):
             try:
@@ -64,7 +65,21 @@ async def observation_text(bench: Bench) -> str:
             if len(text) > MOST_CHARACTERS:
                 raise Faulty(f"{place(game, turn)}: {len(text)} characters; cut it to what a model can read")
             longest = max(longest, len(text))
+            if turn == len(game.turns):
+                _note_results(game, said)
+    for name, texts in said.items():
+        if len(texts) >= 2 and set(texts) == {"None"}:
+            raise Faulty(
+                f"tool {name!r} returned None in all of {len(texts)} calls: return what the model reads"
+            )
     return f"the longest text has {longest} characters"
+
+
+def _note_results(game: Game, said: dict[str, list[str]]) -> None:
+    for _, result in game.turns:
+        for part in result.observation.parts:
+            if isinstance(part, ToolResult) and not part.error:
+                said.setdefault(part.name, []).append(part.text)
 
 
 async def control_tokens(bench: Bench) -> str:
@@ -165,8 +180,8 @@ async def _keeps_objects(bench: Bench, table: Table) -> None:
         for earlier, (now, then) in enumerate(kept):
             if repr(now[0]) != repr(then[0]) or repr(now[-1]) != repr(then[-1]):
                 raise Faulty(
-                    f"step {turn + 1} changed what step {earlier} had returned: {then[0]!r:.80} became {now[0]!r:.80}; "
-                    "return a copy"
+                    f"step {turn + 1} changed what step {earlier} had returned: "
+                    f"{then[0]!r:.80} became {now[0]!r:.80}; return a copy"
                 )
         if given[2] or given[3]:
             return
@@ -181,9 +196,7 @@ async def tool_schemas(bench: Bench) -> str:
             raise NotApplicable("it has no tools")
         for spec in game.env.tools:
             if len(spec.description.split()) < 2:
-                raise Faulty(
-                    f"tool {spec.name!r} has the docstring {spec.description!r}: say what it does in a sentence"
-                )
+                raise Faulty(f"tool {spec.name!r} has the docstring {spec.description!r}: say what it does")
             function = spec.function
             if function is not None and len(inspect.signature(function).parameters) > 12:
                 raise Faulty(f"tool {spec.name!r} has more than 12 parameters: split it")

@@ -10,7 +10,7 @@ ROOMS = "hall attic cellar kitchen office stable garden tower".split()
 
 
 class Distractor(ToolEnv):
-    """Say how many boxes stand in a room: the gossip is wrong, the inventory is right but needs the room's code."""
+    """Say how many boxes stand in a room; gossip is wrong, the inventory is right but needs a code."""
 
     max_turns = 5
 

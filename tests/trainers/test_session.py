@@ -1,0 +1,204 @@
+"""A whole run: from its settings to its folder."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from agentrl.engine.loading import load_model
+from agentrl.errors import ConfigError
+from agentrl.message import Action, answer, call
+from agentrl.registry import EnvSpec
+from agentrl.toolenv import ToolEnv
+from agentrl.toolkit import tool
+from agentrl.trainers.plan import make_plan
+from agentrl.trainers.saving import save_folder, weights_sha256
+from agentrl.trainers.session import train
+from agentrl.trainers.tiny.make import make_tiny
+
+SMALL = {"groups_per_step": 2, "group_size": 2, "eval.tasks": 4, "rollout.max_tokens_per_turn": 6}
+
+
+class Shop(ToolEnv):
+    """Say a price."""
+
+    max_turns = 2
+
+    def task(self, rng: np.random.Generator) -> str:
+        self.price = int(rng.integers(100))
+        self.item = str(rng.choice(["pear", "plum", "fig"]))
+        return f"price of {self.item}"
+
+    @tool
+    def look(self, item: str) -> int:
+        """Look a price up."""
+        return self.price
+
+    def reward(self, answer: str) -> Any:
+        return float(answer == str(self.price))
+
+    def expert(self, seen: list[str]) -> Action:
+        return call("look", item=seen[0].split()[-1]) if len(seen) == 1 else answer(seen[-1])
+
+
+class Length(gymnasium.Env[str, str]):
+    """Rewards long words, so that a random model's attempts differ."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        return f"price of {self.np_random.choice(['pear', 'plum', 'fig'])}", {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        return "", len(action) / 50, True, False, {"correct": len(action) > 20}
+
+
+class NotANumber(Shop):
+    """Judges with NaN."""
+
+    def reward(self, answer: str) -> float:
+        return float("nan")
+
+
+class Bytes(Shop):
+    """Shows bytes."""
+
+    def task(self, rng: np.random.Generator) -> Any:
+        super().task(rng)
+        return b"price"
+
+
+class NoExpert(ToolEnv):
+    """Has nobody to learn from."""
+
+    def task(self, rng: np.random.Generator) -> str:
+        return "?"
+
+    def reward(self, answer: str) -> float:
+        return 0.0
+
+
+NAME = f"{__file__}:Shop"
+LENGTH = f"{__file__}:Length"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write an untrained model in the form of a Hugging Face checkpoint."""
+
+    async def make() -> Any:
+        spec = EnvSpec(name="shop", kind=Shop)
+        async with spec.open() as worker:
+            return await make_tiny(worker, spec.tasks("train"), seed=0)
+
+    tiny = asyncio.run(make())
+    return save_folder(tmp_path_factory.mktemp("hf") / "model", tiny.model, tiny.tokenizer)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Notes:
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.steps = 0
+
+    def phase(self, name: str, total: int) -> None: ...
+
+    def advance(self, metrics: Any = None, *, steps: int = 1) -> None:
+        self.steps += steps
+
+    def remark(self, text: str) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def close(self) -> None: ...
+
+
+def test_a_checkpoint_is_trained_saved_and_found_again(checkpoint: Path, here: Path) -> None:
+    notes = Notes()
+    before = weights_sha256(load_model(str(checkpoint))[0])
+    arguments: dict[str, Any] = {
+        "model": str(checkpoint),
+        "steps": 2,
+        "run": "x",
+        "settings": SMALL | {"learning_rate": 0.01},
+    }
+    result = train(LENGTH, **arguments, progress=notes)
+    assert {"run", "steps", "success_before", "success_after", "weights_sha256", "failures"} <= result.keys()
+    assert result["steps"] == notes.steps == 2 and result["episodes"] == 8 and result["failures"] == {}
+    trained, _ = load_model(f"{result['run']}/model")
+    assert weights_sha256(trained) == result["weights_sha256"] != before
+    rows = [json.loads(line) for line in (here / "runs/x/metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows] == [1, 2] and all(r["mismatch_max"] < 1e-4 for r in rows)
+    assert "<svg" in (here / "runs/x/curve.svg").read_text()
+    again = train(LENGTH, **arguments, progress=notes)
+    assert again == json.loads(json.dumps(result)) and "is finished" in notes.lines[-1] and notes.steps == 2
+    with pytest.raises(ConfigError, match="another seed"):
+        train(LENGTH, **arguments, seed=1)
+
+
+def test_inspect_shows_every_token_of_a_group(checkpoint: Path, here: Path) -> None:
+    notes = Notes()
+    train(NAME, model=str(checkpoint), steps=1, settings=SMALL, inspect=True, progress=notes)
+    heads = [line for line in notes.lines if line.startswith("episode ")]
+    assert len(heads) == 2 and all("reward" in h for h in heads)
+    sampled = [line.split() for line in notes.lines if " action " in line]
+    assert sampled and all(cells[3] == "yes" and float(cells[4]) <= 0 <= float(cells[5]) for cells in sampled)
+    assert any(" prompt " in line and "<|task|>" in line for line in notes.lines)
+
+
+def test_a_dry_run_makes_nothing(checkpoint: Path, here: Path) -> None:
+    report = train(NAME, model=str(checkpoint), steps=5, settings=SMALL, dry_run=True)
+    model, _ = load_model(str(checkpoint))
+    assert report["parameters"] == sum(p.numel() for p in model.parameters())
+    assert report["episodes"] == 20 and report["memory_mib"]["optimiser"] > 0
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "cue"),
+    [
+        (NAME, {"clip_hihg": 1}, "no setting 'clip_hihg'; did you mean 'clip_high'"),
+        (NAME, {"evn.x": 1}, "no part 'evn'; did you mean 'env'"),
+        (NAME, {"eval.task": 1}, "did you mean 'tasks'"),
+        (NAME, {"rollout.level": 7}, "level=7: it has levels 0"),
+        (NAME, {"group_size": 1}, "group_size=1"),
+        (NAME, {"eval.tasks": 0}, "eval.tasks=0: need 1 or more"),
+        (f"{__file__}:NoExpert", {}, "no expert"),
+        (f"{__file__}:NotANumber", {}, "reward nan is not finite"),
+        (f"{__file__}:Bytes", {}, "observation of type bytes"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(env: str, settings: dict[str, Any], cue: str, here: Path) -> None:
+    with pytest.raises(ConfigError, match=cue) as caught:
+        train(env, settings=settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_model_path_and_a_prompt_that_does_not_fit(checkpoint: Path, here: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'tiny'"):
+        make_plan(NAME, model="tini")
+    with pytest.raises(ConfigError, match="does not fit into the context of 2"):
+        train(NAME, model=str(checkpoint), settings=SMALL | {"rollout.max_context": 2})
+
+
+def test_every_random_choice_follows_from_the_seed(checkpoint: Path, here: Path) -> None:
+    torch.manual_seed(0)
+    results = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        torch.rand(1)
+        settings = SMALL | {"learning_rate": 0.01, "rollout.max_episodes": 1}
+        results.append(train(LENGTH, model=str(checkpoint), steps=1, seed=seed, run=name, settings=settings))
+    hashes = [r["weights_sha256"] for r in results]
+    assert hashes[0] == hashes[1] != hashes[2]
