@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --durations 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check format debian clean
+.PHONY: help setup demo test test-long check lint format debian clean
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,13 +16,16 @@ setup: .venv/.core  ## virtual environment with AgentRL and the tested versions
 demo: .venv/.core  ## train a tool-using agent from scratch, in about a minute
 	@$(BIN)/agentrl demo
 
-test: debian check  ## all gates and all tests, each property sampled
+test: debian lint  ## everything that check does, and all tests, each property sampled
 	$(PYTEST) -m "not long"
 
-test-long: debian check  ## the same with full counts
+test-long: debian lint  ## the same with full counts
 	$(PYTEST) --hypothesis-profile long
 
-check: .venv/.dev  ## formatter, linter, strict types
+check: lint  ## formatter, linter, strict types, doctests, layout, examples
+	$(PYTEST) -m "not long" agentrl tests/test_layout.py tests/test_readme.py tests/test_examples.py
+
+lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -6,7 +6,6 @@ python examples/custom_advantage.py [STEPS]
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,9 +27,10 @@ def leave_one_out(batch: TrainBatch, context: StepContext) -> Tensor:
     return batch.spread((batch.reward_E - others_E) * (size_E > 1))
 
 
-def rloo(**settings: Any) -> Recipe:
-    """GRPO with another advantage; everything else stays."""
-    return replace(grpo(**settings), name="rloo", advantage=leave_one_out)
+def rloo(*, steps: int = 40, group_size: int = 8, learning_rate: float | None = None) -> Recipe:
+    """GRPO with another advantage; the keywords are what `--set` and `settings` may name."""
+    base = grpo(steps=steps, group_size=group_size, learning_rate=learning_rate)
+    return replace(base, name="rloo", advantage=leave_one_out)
 
 
 def main(steps: int = 40) -> None:

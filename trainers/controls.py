@@ -15,7 +15,6 @@ from agentrl.message import Action, Part, ToolResult
 from agentrl.registry import Worker
 from agentrl.task import Task, TaskSource, derive_seed
 from agentrl.toolkit import ToolSpec
-from agentrl.trainers.batch import Row
 from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.parts import StepContext
 from agentrl.trainers.tiny.demonstrations import Demonstrations
@@ -91,8 +90,7 @@ async def more_sft(tiny: Tiny, worker: Worker, tasks: TaskSource, *, seconds: fl
     """Go on with the sloppy demonstrations for some time, in the place of reinforcement learning."""
     demonstrations = Demonstrations(worker=worker, tiny=tiny, tasks=tasks, seed=tiny.seed)
     await demonstrations.calibrate()
-    stock, _ = await demonstrations.with_habit(STOCK)
-    rows = [Row.of(context) for context in stock]
+    rows, _ = await demonstrations.with_habit(STOCK)
     updater = Updater(tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1)
     rng = np.random.default_rng(tiny.seed)
     end = time.monotonic() + seconds

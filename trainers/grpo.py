@@ -1,21 +1,22 @@
 """GRPO: group-relative policy optimisation.
 
-Sampling: `steps` steps of `groups_per_step` tasks with `group_size` attempts each (2 or more), at `temperature`,
-which is also that of the log-probabilities that are trained.
+Sampling: `steps` steps of `groups_per_step` tasks with `group_size` attempts each (2 or more), at
+`temperature`, which is also that of the log-probabilities that are trained.
 
 Advantage: with `normalise` the reward is divided by the group's standard deviation; without, it is Dr. GRPO.
 `singleton` says what the last member of a group gets whose others failed: 0, or the raw reward. `truncation`:
 episodes that a limit ended are trained on, not trained on, or lose `truncation_penalty`.
 
-Update: `inner_epochs` passes over a step's episodes, each in `minibatches` optimiser steps. The ratio earns nothing
-outside [1 - `clip_low`, 1 + `clip_high`]. `aggregate` is one of the averages in `agentrl.trainers.losses.aggregate`;
-`const_norm` needs `max_length`, the length that every episode is divided by; `count_empty_rows` lets an average over
-episodes count those without a trained token too. `kl` weighs the divergence from the weights at the start by
-`kl_estimator` (k3 unless given); at 0 there is no reference model.
+Update: `inner_epochs` passes over a step's episodes, each in `minibatches` optimiser steps. The ratio earns
+nothing outside [1 - `clip_low`, 1 + `clip_high`]. `aggregate` is one of the averages in
+`agentrl.trainers.losses.aggregate`; `const_norm` needs `max_length`, the length that every episode is divided
+by; `count_empty_rows` lets an average over episodes count those without a trained token too. `kl` weighs the
+divergence from the weights at the start by `kl_estimator` (k3 unless given); at 0 there is no reference
+model.
 
-Optimiser: AdamW with `beta1`, `beta2`, `weight_decay`, gradients clipped to the norm `grad_clip`; `learning_rate`
-rises over `warmup_steps` and then falls linearly to the share `final_rate` of itself at the last step. None gives
-1e-3 for a small model made on the spot and 1e-6 for a checkpoint.
+Optimiser: AdamW with `beta1`, `beta2`, `weight_decay`, gradients clipped to the norm `grad_clip`;
+`learning_rate` rises over `warmup_steps` and then falls linearly to the share `final_rate` of itself at the
+last step. None gives 1e-3 for a small model made on the spot and 1e-6 for a checkpoint.
 
 `failure_share` is the share of recent episodes that may fail before the run stops.
 
@@ -72,7 +73,7 @@ def grpo(
     final_rate: float = 0.1,
     failure_share: float = 0.2,
 ) -> Recipe:
-    """Make the recipe of GRPO with clip-higher and token mean, as in DAPO; the module says what each setting does.
+    """Make the recipe of GRPO with the clip and the mean of DAPO; the module says what each setting does.
 
     Raises:
         ConfigError: A value out of range, or a setting that the others leave without use.

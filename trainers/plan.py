@@ -50,6 +50,23 @@ class RolloutSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TinySettings:
+    """The size of a model made on the spot."""
+
+    layers: int = 2
+    width: int = 128
+    """A multiple of 64, the width of a head."""
+    feed_forward: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "feed_forward"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"tiny.{name}={getattr(self, name)}: need 1 or more")
+        if self.width % 64:
+            raise ConfigError(f"tiny.width={self.width}: need a multiple of 64, the width of a head")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A resolved run."""
 
@@ -60,6 +77,7 @@ class Plan:
     seed: int
     rollout: RolloutSettings
     evaluation: EvalSettings
+    tiny_settings: TinySettings
 
     @property
     def tiny(self) -> bool:
@@ -78,6 +96,7 @@ class Plan:
             "seed": self.seed,
             "rollout": dataclasses.asdict(self.rollout),
             "eval": dataclasses.asdict(self.evaluation),
+            **({"tiny": dataclasses.asdict(self.tiny_settings)} if self.tiny else {}),
         }
 
 
@@ -98,7 +117,7 @@ def make_plan(
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
         seed: Every random choice follows from it.
-        settings: "env.x", "rollout.x" and "eval.x" go to those parts, other names to the algorithm.
+        settings: "env.x", "rollout.x", "eval.x" and "tiny.x" go to those parts, other names to the algorithm.
 
     Raises:
         ConfigError: Something does not exist; names the nearest.
@@ -115,6 +134,8 @@ def make_plan(
     if model != TINY and not Path(model).exists():
         near = sorted(p.name for p in Path(model).parent.glob("*")) if Path(model).parent.is_dir() else []
         raise ConfigError(f"{unknown('model', model, [TINY, *near])}; give 'tiny' or a checkpoint folder")
+    if model != TINY and parts["tiny"]:
+        raise ConfigError(f"tiny.{next(iter(parts['tiny']))}: without use here; it needs --model tiny")
     return Plan(
         spec=spec,
         model=model,
@@ -123,6 +144,7 @@ def make_plan(
         seed=seed,
         rollout=rollout,
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
+        tiny_settings=read_part(TinySettings, "tiny", parts["tiny"]),
     )
 
 
@@ -150,7 +172,7 @@ def split_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, dict[
     >>> split_settings({"clip_low": 0.1, "env.high": 5}, name="grpo")["algorithm"]
     {'clip_low': 0.1}
     """
-    parts: dict[str, dict[str, Any]] = {"env": {}, "rollout": {}, "eval": {}, "algorithm": {}}
+    parts: dict[str, dict[str, Any]] = {p: {} for p in ("env", "rollout", "eval", "tiny", "algorithm")}
     for key, value in settings.items():
         part, dot, field = key.rpartition(".")
         part = "algorithm" if not dot or part == name else part

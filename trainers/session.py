@@ -35,6 +35,7 @@ from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.saving import save_folder, weights_sha256
 from agentrl.trainers.student import Student, load_student
 from agentrl.trainers.tiny.make import Tiny, make_tiny
+from agentrl.trainers.tiny.model import TinyShape
 from agentrl.trainers.tiny.start import warm_start
 from agentrl.trainers.tiny.warm_start import WarmStartReport, WarmStartStep
 from agentrl.trainers.updater import Updater
@@ -90,9 +91,9 @@ async def make_student(plan: Plan, worker: Worker) -> tuple[Student, Tiny | None
     if not plan.tiny:
         return load_student(plan.model, plan.rollout.limits(Limits())), None
     with named(plan):
-        tiny = await make_tiny(
-            worker, plan.spec.tasks("train", level=plan.level, seed=plan.seed), seed=plan.seed
-        )
+        tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
+        shape = TinyShape(**asdict(plan.tiny_settings))
+        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape)
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
     limits = plan.rollout.limits(limits)
     return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, limits=limits), tiny

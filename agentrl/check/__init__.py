@@ -1,9 +1,4 @@
-"""The environment contract as a program: it tries an environment in every way that training will.
-
->>> from agentrl.check import check_environment  # doctest: +SKIP
->>> check_environment("my_env.py:MyEnv").passed  # doctest: +SKIP
-True
-"""
+"""The environment contract as a program: it tries an environment in every way that training will."""
 
 from agentrl.check.report import CheckResult, Report
 from agentrl.check.run import CHECKS, check_environment

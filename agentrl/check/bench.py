@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.adapter import Adapter, blocking, ran, runs_on_loop
+from agentrl.adapter import CLOSE_SECONDS, Adapter, blocking, ran, runs_on_loop
 from agentrl.check.actions import Actor
 from agentrl.check.report import Hung
 from agentrl.check.wording import line_of, name_of, shown
@@ -232,7 +232,16 @@ class Game:
         return await self.call(f"step({shown(action)})", lambda: self.raw.step(given))
 
     async def close(self) -> None:
-        """Close it; once more does nothing."""
-        await self.bench.within(
-            f"close() of {type(self.raw).__name__}", self.env.close(), self.bench.seconds + 6
-        )
+        """Close it; once more does nothing. What `close` raises is the concern of the check of closing alone.
+
+        Raises:
+            Hung: It does not return.
+        """
+        started, doing = time.monotonic(), f"close() of {type(self.raw).__name__}"
+        try:
+            await self.bench.within(doing, self.env.close(), self.bench.seconds + 6)
+        except Hung:
+            raise
+        except Exception as error:
+            if time.monotonic() - started >= CLOSE_SECONDS:
+                raise Hung(f"{doing} did not return within {CLOSE_SECONDS:g} s") from error

@@ -33,7 +33,7 @@ from agentrl.registry import resolve_env
 
 Reply = dict[str, Any]
 PR_SET_CHILD_SUBREAPER = 36
-MEMORY = 2 << 30
+MEMORY = 6 << 30
 
 
 def main(changes: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from agentrl.cli.command import Command, add_environment, add_task_choice, at_least
 from agentrl.cli.output import Output
 from agentrl.cli.settings import add_settings, environment_of
+from agentrl.errors import ConfigError
 from agentrl.progress import share
 
 
@@ -39,9 +40,26 @@ def run(options: argparse.Namespace, out: Output) -> int:
         )
     finally:
         progress.close()
+    for data in result["results"]:
+        refuse_hopeless(data)
     out.table([HEADER, *map(row, result["results"])])
     out.result(result)
     return 0
+
+
+def refuse_hopeless(data: dict[str, Any]) -> None:
+    """Raise where nothing was measured.
+
+    Raises:
+        ConfigError: Every episode failed.
+    """
+    if sum(data["failures"].values()) < data["episodes"]:
+        return
+    kinds = ", ".join(f"{n} {kind}" for kind, n in data["failures"].items())
+    name = data["env"]
+    raise ConfigError(
+        f"every episode of {data['policy']!r} on {name} failed ({kinds}): `agentrl check {name}` says why"
+    )
 
 
 HEADER = ("policy", "success", "95 %", "turns", "calls", "failures", "env")

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Protocol, TypeVar
 
 from agentrl.dialect.protocol import Dialect, Encoded
 from agentrl.engine.complete import complete
 from agentrl.engine.protocol import Completion, Engine, Sampling
 from agentrl.environment import Environment, Observation, StepResult
-from agentrl.episode import Context, Episode, Failure, Finish, Origin, Segment, Turn
+from agentrl.episode import Context, Episode, Failure, Finish, Kind, Origin, Segment, Turn
 from agentrl.errors import ConfigError, DeadlineError
 from agentrl.message import Action
 from agentrl.rollout.protocol import Limits
@@ -21,6 +22,8 @@ from agentrl.task import Task, derive_seed
 Result = TypeVar("Result")
 DEFAULT_TURNS = 16
 """Turns of an environment that names no limit of its own."""
+OWN: frozenset[Kind] = frozenset({"action", "forced"})
+"""What stands in the agent's own turn."""
 
 
 class Memory(Protocol):
@@ -84,6 +87,13 @@ class Running:
         """The context that the model sees now."""
         return self.contexts[-1]
 
+    @property
+    def turn_ids(self) -> list[int]:
+        """The agent's tokens of this turn so far; a branch that was cut inside an action begins with some."""
+        turn = len(self.turns)
+        own = takewhile(lambda s: s.kind in OWN and s.turn == turn, reversed(self.context.segments))
+        return [int(i) for s in reversed(list(own)) for i in s.ids]
+
     async def start(self) -> None:
         """Begin the task and write the prompt."""
         self.doing = "the environment's start"
@@ -124,18 +134,22 @@ class Running:
     async def sample(self, room: int) -> Completion:
         """Ask the engine for one turn of at most `room` tokens."""
         dialect = self.table.dialect
-        wanted = min(self.sampling.max_tokens, self.table.limits.max_tokens_per_turn, room)
+        wanted = min(self.sampling.max_tokens, self.table.limits.max_tokens_per_turn) - len(self.turn_ids)
         sampling = replace(
-            self.sampling, max_tokens=wanted, stop_ids=dialect.stop_ids, stop_strings=dialect.stop_strings
+            self.sampling,
+            max_tokens=min(max(wanted, 1), room),
+            stop_ids=dialect.stop_ids,
+            stop_strings=dialect.stop_strings,
         )
         seed = derive_seed(self.seed, len(self.contexts)) if len(self.contexts) > 1 else self.seed
         return await complete(self.table.engine, self.context.ids.tolist(), sampling, seed=seed)
 
     def read(self, completion: Completion) -> Action:
-        """Parse a completion once; one that was cut off is told so."""
-        action = self.table.dialect.parse(completion.ids.tolist(), self.env.tools)
+        """Parse a turn once, when its last tokens stand in the context; one that was cut off is told so."""
+        ids = self.turn_ids
+        action = self.table.dialect.parse(ids, self.env.tools)
         if completion.finish == "length" and self.env.tools:
-            cut = f"the turn was cut off after {len(completion.ids)} tokens"
+            cut = f"the turn was cut off after {len(ids)} tokens"
             return replace(action, malformed=(*action.malformed, cut))
         return action
 

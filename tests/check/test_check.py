@@ -1,6 +1,8 @@
 """Faulty environments fail the check that is meant for them; sound ones fail none."""
 
+import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +14,16 @@ from agentrl.check import CHECKS, check_environment
 from agentrl.check.lab import Lab
 from agentrl.check.run import Plan
 from agentrl.errors import ConfigError
+from tests.check import faulty_running
 from tests.check.faulty import FAULTS
 from tests.check.sound import SOUND
 
 HERE = Path(__file__).parent
 SECONDS = 2.0
+
+
+def named(kind: type) -> str:
+    return f"{inspect.getsourcefile(kind)}:{kind.__name__}"
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +35,14 @@ def lab() -> Iterator[Lab]:
 @pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
 def test_fault_is_found_and_named(kind: type, lab: Lab) -> None:
     check, cue = FAULTS[kind]
-    report = check_environment(f"{HERE}/faulty.py:{kind.__name__}", only=[check], seconds=SECONDS, lab=lab)
+    report = check_environment(named(kind), only=[check], seconds=SECONDS, lab=lab)
     assert not report.passed
     assert cue in report.checks[0].detail
 
 
 @pytest.mark.parametrize("kind", SOUND, ids=lambda kind: kind.__name__)
 def test_sound_environment_raises_no_alarm(kind: type, lab: Lab) -> None:
-    report = check_environment(f"{HERE}/sound.py:{kind.__name__}", seeds=4, lab=lab)
+    report = check_environment(named(kind), seeds=4, lab=lab)
     assert [(c.name, c.detail) for c in report.failed] == []
     assert [c.name for c in report.checks] == list(CHECKS)
 
@@ -43,7 +50,7 @@ def test_sound_environment_raises_no_alarm(kind: type, lab: Lab) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
 def test_fault_is_found_among_all_checks(kind: type, lab: Lab) -> None:
-    report = check_environment(f"{HERE}/faulty.py:{kind.__name__}", seconds=SECONDS, lab=lab)
+    report = check_environment(named(kind), seconds=SECONDS, lab=lab)
     assert FAULTS[kind][0] in {c.name for c in report.failed}
 
 
@@ -70,7 +77,7 @@ def test_report_is_plain_data() -> None:
 
 
 def test_after_two_hangs_the_rest_is_not_tried(lab: Lab) -> None:
-    report = check_environment(f"{HERE}/faulty.py:Hangs", seconds=0.5, lab=lab)
+    report = check_environment(named(faulty_running.Hangs), seconds=0.5, lab=lab)
     details = {c.name: c.detail for c in report.failed}
     assert "price(" in details["responds"]
     assert details["side-effects"].startswith("not run: mend 'responds' first")
@@ -95,10 +102,10 @@ def test_checker_process_exits_although_the_environment_leaks(tmp_path: Path) ->
     script = tmp_path / "run.py"
     script.write_text(
         "from agentrl.check import check_environment\n"
-        f"report = check_environment({f'{HERE}/faulty.py:LeaksThread'!r}, only=['leaks'])\n"
+        f"report = check_environment({named(faulty_running.LeaksThread)!r}, only=['leaks'])\n"
         "print(report.passed)\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True
-    )
+    paths = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=paths)
     assert done.stdout == "False\n"

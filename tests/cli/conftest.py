@@ -6,11 +6,14 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+
+from agentrl.cli.main import main
 
 AGENTRL = str(Path(sys.executable).with_name("agentrl"))
 
@@ -62,6 +65,22 @@ def agentrl(tmp_path: Path) -> Run:
         return run_command([AGENTRL, *words], tmp_path, stdin)
 
     return run
+
+
+@pytest.fixture
+def agentrl_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Give what runs `agentrl` in this process, which has imported torch already; in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def run(*words: str, stdin: str = "") -> Ended:
+        code = main(words)
+        captured = capfd.readouterr()
+        return Ended(code=code, out=captured.out, err=captured.err, cpu_seconds=0.0)
+
+    yield run
 
 
 def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str]:

@@ -117,16 +117,17 @@ def test_a_fork_in_the_middle_of_an_action_shares_its_tokens() -> None:
         left = await attempt(trunk)
         cut = left.contexts[0].segments[len(before.segments)][:2]
         branch.contexts[-1] = before.append(replace(cut, turn=1))
-        branch.table = replace(branch.table, engine=scripted(answer("x")))
+        branch.table = replace(branch.table, engine=scripted(answer("x"), answer("x")))
         return left, await attempt(branch)
 
     left, right = asyncio.run(fork())
     assert left.correct and not right.correct and right.parent_id == left.id
-    shared = len(right.contexts[0].segments) - 2
+    shared = 3
     pairs = list(zip(left.contexts[0].segments, right.contexts[0].segments, strict=False))[:shared]
-    assert all(a is b for a, b in pairs) and shared == 3
+    assert all(a is b for a, b in pairs)
     cut = right.contexts[0].segments[shared]
     assert cut.kind == "action" and cut.sampled and len(cut) == 2
+    assert right.turns[1].calls[0].call.name == DIALECT.decode(cut.ids[1:].tolist()) + "x"  # read as one turn
     length = sum(map(len, right.contexts[0].segments[: shared + 1]))
     assert right.contexts[0].ids[:length].tolist() == left.contexts[0].ids[:length].tolist()
 

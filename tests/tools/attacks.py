@@ -19,7 +19,7 @@ from typing import Literal
 from agentrl import errors
 from agentrl.tools.sandbox import Execution, Limits, SandboxPool, open_pool
 
-Level = Literal["namespaces", "landlock", "none"]
+Level = Literal["namespaces", "landlock", "none", "auto"]
 LIMITS = Limits(
     wall_seconds=20,
     cpu_seconds=1,
@@ -197,6 +197,24 @@ emit("escaped")
 import ctypes
 if ctypes.CDLL(None).unshare(0x10000000) == 0: emit("escaped")
 """,
+    "kernel: tracing": """
+import ctypes
+if ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0: emit("escaped")
+""",
+    "kernel: personality": """
+import ctypes
+if ctypes.CDLL(None).personality(0xFFFFFFFF) != -1: emit("escaped")
+""",
+    "one user's share: inotify": """
+import ctypes
+if ctypes.CDLL(None).inotify_init() >= 0: emit("escaped")
+""",
+    "one user's share: descriptors in flight": """
+import os, socket
+a, b = socket.socketpair()
+for _ in range(20): socket.send_fds(a, [b"x"], [0, 1, 2])
+emit("escaped")
+""",
     "forged verdict in a file": """
 open({folder!r} + "/verdict", "w").write("passed"); emit("escaped")
 """,
@@ -266,7 +284,7 @@ async def survey(level: Level) -> dict[str, str]:
     results: dict[str, str] = {}
     with facts() as known:
         async with make_pool(level) as pool:
-            assert pool.isolation == level
+            assert pool.isolation == ("landlock" if level == "auto" else level), "auto: where namespaces fail"
             few = asyncio.Semaphore(4)
 
             async def one(name: str, code: str) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
-from agentrl.tools.sandbox import Execution, Sandbox, SandboxPool
+from agentrl.tools.sandbox import Execution, LevelName, Sandbox, SandboxPool
 from agentrl.tools.sandbox.probe import probe_level
 from tests.tools.attacks import Level, make_pool
 
@@ -26,7 +26,7 @@ class Pools:
     def pool(self, level: Level) -> SandboxPool:
         """The level's pool; skips the test where the level does not work."""
         if level not in self._open:
-            report = probe_level(level)
+            report = probe_level(cast(LevelName, level))
             if not report.works:
                 pytest.skip(report.detail)
             self._open[level] = self._runner.run(make_pool(level).__aenter__())

@@ -46,14 +46,14 @@ def readable_copy() -> Iterator[Path]:
         yield folder
 
 
-def run_script(script: str, *arguments: str) -> Any:
-    """The JSON that a script of this folder prints when nobody special runs it."""
+def run_script(script: str, *arguments: str, wrapper: tuple[str, ...] = ()) -> Any:
+    """The JSON that a script of this folder prints when nobody special runs it, perhaps in a wrapper."""
     if os.geteuid() != 0:
         pytest.skip("this is an ordinary user already; the other tests cover it")
     python = a_python()
     with readable_copy() as folder:
         done = subprocess.run(
-            [python, "-B", str(folder / "tests" / "tools" / script), *arguments],
+            [*wrapper, python, "-B", str(folder / "tests" / "tools" / script), *arguments],
             user=NOBODY,
             group=NOBODY,
             extra_groups=[],

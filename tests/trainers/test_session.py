@@ -49,7 +49,9 @@ class Shop(ToolEnv):
 class Length(gymnasium.Env[str, str]):
     """Rewards long words, so that a random model's attempts differ."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
         return f"price of {self.np_random.choice(['pear', 'plum', 'fig'])}", {}
 

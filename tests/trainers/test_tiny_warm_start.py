@@ -14,7 +14,7 @@ from agentrl.trainers.tiny.warm_start import Round, WarmStartReport, WarmStartSe
 from tests.trainers.test_tiny_sloppy import worker_of
 from tests.trainers.tiny_envs import Echo, LookUp, Unlearnable
 
-SHORT = WarmStartSettings(rounds=(Round(steps=20, rate=3e-3, fresh=8),), first=128, checks=32)
+SHORT = WarmStartSettings(rounds=(Round(steps=20, rate=3e-3, fresh=8, good=0.75),), first=128, checks=32)
 
 
 async def warmed(kind: type, settings: WarmStartSettings) -> tuple[Tiny, WarmStartReport]:
@@ -39,7 +39,12 @@ def test_the_start_is_neither_hopeless_nor_good_and_a_function_of_the_seed() -> 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     settings = WarmStartSettings(
-        rounds=(Round(steps=8, rate=1e-3, fresh=8),), first=64, checks=16, enough=0.0, habit_steps=4, low=0.0
+        rounds=(Round(steps=8, rate=1e-3, fresh=8, good=0.75),),
+        first=64,
+        checks=16,
+        enough=0.0,
+        habit_steps=4,
+        low=0.0,
     )
 
     async def weights() -> torch.Tensor:

@@ -23,6 +23,9 @@ _DEATH_SECONDS = 10.0
 class Box:
     """A `Sandbox` that a zygote forked."""
 
+    _forked: Forked
+    _ending: "asyncio.Future[Exited]"
+
     def __init__(self, server: Server, number: int, on_close: Callable[["Box"], None]) -> None:
         self.isolation: LevelName = server.level
         self._server, self._number, self._calls = server, number, 0
@@ -175,20 +178,28 @@ class Box:
         self._on_close(self)
         self._kill()
         try:
-            with contextlib.suppress(SandboxError):  # a zygote that died took this sandbox along
-                await self._exit()
+            await self._death()
+            if self.isolation != "namespaces":
+                await remove_tree(f"{self._server.folders}/{self._number}")
         finally:
             self._close_descriptors()
             os.close(self._forked.pidfd)
-            if self.isolation != "namespaces":
-                await remove_tree(f"{self._server.folders}/{self._number}")
+
+    async def _death(self) -> None:
+        """Wait until the first process is gone, also where no zygote is left to tell."""
+        try:
+            await self._exit()
+        except SandboxError:
+            loop, dead = asyncio.get_running_loop(), asyncio.Event()
+            loop.add_reader(self._forked.pidfd, dead.set)
+            try:
+                await asyncio.wait_for(dead.wait(), _DEATH_SECONDS)
+            finally:
+                loop.remove_reader(self._forked.pidfd)
 
     def _close_descriptors(self) -> None:
         self._socket.close()
         os.close(self._output)
-
-    _forked: Forked
-    _ending: "asyncio.Future[Exited]"
 
 
 def _status_text(status: int) -> str:

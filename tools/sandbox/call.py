@@ -112,6 +112,8 @@ class Call:
     def _take(self, kind: int, payload: bytes) -> None:
         if kind == wire.VALUE:
             self.values.append(wire.decode(payload))
+            if len(self.values) * wire.VALUE_COST > self._limits.emit_bytes:
+                raise wire.WireError("more values than a call may send")
         elif kind == wire.DONE:
             self.error, self.limit = _ending(wire.decode(payload))
             self.end("done")

@@ -131,7 +131,10 @@ class Server:
         if len(message) == FORKED.size:
             number, pid = FORKED.unpack(message)
             answer = self._forks.pop(number)
-            if answer.done():  # given up by its caller
+            if pid < 0:
+                del self._exits[number]
+                _fail(answer, SandboxError(f"the zygote could not fork: {os.strerror(-pid)}"))
+            elif answer.done():  # given up by its caller
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
                 os.close(descriptors[0])

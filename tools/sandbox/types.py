@@ -25,8 +25,8 @@ class Limits:
     """Of all processes together, on top of the bare interpreter."""
     output_bytes: int = 64 << 10
     """Kept per call; the rest is thrown away and said so."""
-    emit_bytes: int = 1 << 20
-    """Encoded size of all values that one call may emit."""
+    emit_bytes: int = 256 << 10
+    """Encoded size of all values that one call may emit; each counts 64 bytes besides."""
     disk_bytes: int = 64 << 20
     files: int = 1024
     """Files and folders in the private folder."""

@@ -2,9 +2,10 @@
 
 import os
 
-USERS = 4096
+from agentrl.tools.sandbox.guest.confine import USERS
+
 _FAR_FROM_PEOPLE = 0x10000000
-_CHOWN, _SETGID, _SETUID = 1 << 0, 1 << 6, 1 << 7
+_CHOWN, _KILL, _SETGID, _SETUID, _SYS_PTRACE = 1 << 0, 1 << 5, 1 << 6, 1 << 7, 1 << 19
 
 
 def first_user() -> int:
@@ -12,7 +13,7 @@ def first_user() -> int:
 
     A container without a host's root has few numbers; the last of them are taken then.
     """
-    needed = _CHOWN | _SETGID | _SETUID
+    needed = _CHOWN | _KILL | _SETGID | _SETUID | _SYS_PTRACE  # the last to watch over another user's files
     if os.geteuid() != 0 or _capabilities() & needed != needed:
         return 0
     wanted = _FAR_FROM_PEOPLE + (os.getpid() & 0xFFFF) * USERS

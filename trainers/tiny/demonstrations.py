@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +16,12 @@ from agentrl.trainers.batch import Row
 from agentrl.trainers.tiny.habits import Habit, Sloppy, candidates
 from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.play import Demonstrator, Played, context_of, expert_of, play_many
+from agentrl.trainers.tiny.stock import Example
+
+Purpose = Literal["probe", "noise", "habit"]
+PURPOSES: tuple[Purpose, ...] = ("probe", "noise", "habit")
+FAR = 10_000_000
+"""Positions in the stream of tasks between one purpose and the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +46,18 @@ class SloppySettings:
         if self.probes < 1:
             raise ConfigError(f"probes={self.probes}: need 1 or more")
 
+    def habit_share(self, noisy: float, habitual: float) -> float:
+        """Give the share of episodes with the habit, so that the whole solves the target; more than half.
+
+        >>> round(SloppySettings().habit_share(0.9, 0.0), 2)
+        0.7
+        """
+        return float(np.clip((noisy - self.target) / max(noisy - habitual, 1e-6), 0.55, 0.9))
+
 
 @dataclass(slots=True, kw_only=True)
 class Demonstrations:
-    """Plays sloppy episodes; every one is a function of the seed and its number."""
+    """Plays sloppy episodes; every one is a function of the seed, its purpose and its number."""
 
     worker: Worker
     tiny: Tiny
@@ -51,20 +67,8 @@ class Demonstrations:
     noise: float = 0.0
     habit: Habit | None = None
     habit_success: float = 0.0
-    num_episodes: int = 0
-    noisy: list[bool] = field(default_factory=list)
-    """Success of each episode with noise alone, at the noise chosen."""
-
-    @property
-    def noisy_success(self) -> float:
-        """Share of tasks that the expert solves under noise alone."""
-        return float(np.mean(self.noisy)) if self.noisy else 0.0
-
-    @property
-    def habit_share(self) -> float:
-        """Share of episodes with the habit, so that the whole solves the target; always more than half."""
-        gap = max(self.noisy_success - self.habit_success, 1e-6)
-        return float(np.clip((self.noisy_success - self.settings.target) / gap, 0.55, 0.9))
+    counts: Counter[str] = field(default_factory=Counter)
+    """Episodes played so far, by purpose; each purpose has tasks and random numbers of its own."""
 
     async def calibrate(self) -> None:
         """Choose noise and habit by playing.
@@ -91,39 +95,42 @@ class Demonstrations:
             except InfrastructureError:
                 continue
             if share_correct(played) <= self.settings.hopeless:
-                self.habit, self.habit_success = habit, share_correct(played)
+                self.habit = habit
                 return
         raise ConfigError(
             f"{self.worker.spec.name}: no general mistake makes its episodes fail: model='tiny' would have "
             "nothing to learn: make wrong actions count, or give a checkpoint folder as the model"
         )
 
-    async def with_noise(self, count: int) -> list[Row]:
+    async def with_noise(self, count: int) -> list[Example]:
         """Play episodes with noise alone."""
-        played = await self.play(count, noise=self.noise)
-        self.noisy += [e.correct for e in played]
-        return await self.rows(played)
+        return await self.examples(await self.play(count, purpose="noise", noise=self.noise))
 
-    async def with_habit(self, count: int) -> list[Row]:
+    async def with_habit(self, count: int) -> list[Example]:
         """Play episodes that all have the habit, and noise."""
-        return await self.rows(await self.play(count, noise=self.noise, habit=self.habit))
+        played = await self.play(count, purpose="habit", noise=self.noise, habit=self.habit)
+        return await self.examples(played)
 
-    async def play(self, count: int, *, noise: float, habit: Habit | None = None) -> list[Played]:
+    async def play(
+        self, count: int, *, purpose: Purpose = "probe", noise: float, habit: Habit | None = None
+    ) -> list[Played]:
         """Play sloppy episodes on further tasks."""
-        expert, first = expert_of(self.worker.spec), self.num_episodes
-        self.num_episodes += count
+        expert, first = expert_of(self.worker.spec), self.counts[purpose]
+        self.counts[purpose] += count
 
         def make(number: int) -> Demonstrator:
-            rng = np.random.default_rng(derive_seed(self.seed, "sloppy", first + number))
+            rng = np.random.default_rng(derive_seed(self.seed, purpose, first + number))
             return Sloppy(expert(number), self.tiny.repertoire, noise=noise, habit=habit, rng=rng)
 
-        return await play_many(self.worker, make, self.tasks.take(count))
+        start = PURPOSES.index(purpose) * FAR + first
+        tasks = [self.tasks.at(start + n) for n in range(count)]
+        return await play_many(self.worker, make, tasks)
 
-    async def rows(self, played: Sequence[Played]) -> list[Row]:
-        """Give the episodes as rows to train on."""
+    async def examples(self, played: Sequence[Played]) -> list[Example]:
+        """Give the episodes as rows to train on, each with its success."""
         env = self.worker.new()
         try:
-            return [Row.of(context_of(e, env, self.tiny.dialect)) for e in played]
+            return [(Row.of(context_of(e, env, self.tiny.dialect)), e.correct) for e in played]
         finally:
             await env.close()
 

@@ -16,6 +16,7 @@ from agentrl.trainers.tiny.sloppy import (
     another_argument,
     another_tool,
     jump_to_end,
+    kind_of,
     last_values,
     put,
     slots_of,
@@ -69,17 +70,20 @@ def swapped(action: Action, repertoire: Repertoire) -> Action | None:
 
 
 def candidates(repertoire: Repertoire) -> list[Habit]:
-    """List habits to try, the easiest to unlearn first: one short wrong action that ends the episode.
+    """List habits to try, the easiest to unlearn first.
 
-    Where clean episodes end with a call, or with several values at once, a bare value is the simpler mistake.
+    Easy is what ends the episode, or what at least looks unlike anything right: a model in which two kinds
+    of episodes are mixed must see at each turn in which one it is. So where clean episodes end with a plain
+    value, that is given too early; elsewhere a bare value, of a kind that no right action consists of.
     """
     moments = [1, 0, 2] if repertoire.num_turns > 1 else [0]
-    jumps = [Habit(kind="jump", after=m, wanted=w) for m in moments for w in ("", "number", "word")]
-    answers = [Habit(kind="answer", after=m, wanted=w) for m in moments for w in ("number", "word")]
-    simple = repertoire.endings[0]
-    one_value = not simple.calls and len(pieces_of(simple.text)) == 1
-    calls = bool(repertoire.calls)
-    ordered = jumps + answers if one_value or not (calls or repertoire.num_turns == 1) else answers + jumps
+    ending = repertoire.endings[0]
+    pieces = [] if ending.calls else pieces_of(ending.text)
+    bare = kind_of(pieces[0]) if len(pieces) == 1 else ""
+    kinds = sorted(("number", "word"), key=lambda kind: kind == bare)
+    answers = [Habit(kind="answer", after=m, wanted=k) for m in moments for k in kinds]
+    jumps = [Habit(kind="jump", after=m, wanted=k) for m in moments for k in ("", *kinds)]
+    ordered = jumps + answers if repertoire.calls and bare else answers + jumps
     return [*ordered, Habit(kind="swap")]
 
 
@@ -122,7 +126,7 @@ class Sloppy:
             lambda: another_tool(right, self._repertoire, self._rng),
         ]
         for way in self._rng.permutation(np.array([0, 0, 1, 2])):
-            wrong = ways[way]()
+            wrong: Action | None = ways[int(way)]()
             if wrong is not None and wrong != right:
                 return wrong
         return None

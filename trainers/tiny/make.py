@@ -9,7 +9,7 @@ family of tasks and nothing else; what it shows is that the environment, the rew
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agentrl.dialect.tiny import TinyDialect
@@ -18,6 +18,7 @@ from agentrl.environment import Environment
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
 from agentrl.task import TaskSource
+from agentrl.trainers.tiny.habits import Habit
 from agentrl.trainers.tiny.model import TinyShape, make_model
 from agentrl.trainers.tiny.play import Played, context_of, expert_of, play_many
 from agentrl.trainers.tiny.sloppy import Repertoire, repertoire_of
@@ -34,7 +35,17 @@ LONGEST = 4096
 """Tokens of the longest episode that a tiny model is made for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """Which demonstrations a model was taught."""
+
+    noise: float
+    habit: Habit
+    share: float
+    """Of the episodes with the habit."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Tiny:
     """A model from scratch, its tokenizer and dialect, and what was learnt of the environment on the way."""
 
@@ -48,6 +59,8 @@ class Tiny:
     """Twice the longest action of a clean episode, and some."""
     max_turns: int
     """Twice the longest clean episode, and some; the environment's own limit may be lower."""
+    taught: Mixture | None = None
+    """What the warm start ended with."""
 
     @property
     def num_parameters(self) -> int:
@@ -109,8 +122,7 @@ def build(
         )
     action = max(len(s) for c in contexts for s in c.segments if s.kind == "action")
     turns = max(len(e.turns) for e in played)
-    if shape is None:
-        shape = TinyShape(max_context=min(LONGEST, 64 + 2 * longest))
+    shape = replace(shape or TinyShape(), max_context=min(LONGEST, 64 + 2 * longest))
     return Tiny(
         model=make_model(tokenizer, seed=seed, shape=shape, numbers=numbers_of(texts)),
         tokenizer=tokenizer,

@@ -68,7 +68,7 @@ def make_model(
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config)
         if numbers:
-            order_numbers(model.get_input_embeddings().weight, tokenizer, numbers)
+            order_numbers(model.model.embed_tokens.weight, tokenizer, numbers)
     return model
 
 

@@ -1,17 +1,23 @@
-"""The warm start in one call."""
+"""The warm start in one call, and more of it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
+from agentrl.errors import ConfigError
 from agentrl.registry import Worker
 from agentrl.task import TaskSource, derive_seed
 from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.tiny.demonstrations import Demonstrations, SloppySettings
 from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.measure import Played
+from agentrl.trainers.tiny.stock import Stock
 from agentrl.trainers.tiny.warm_start import WarmStart, WarmStartReport, WarmStartSettings, WarmStartStep
 from agentrl.trainers.updater import Updater
+
+STOCK = 512
+"""Demonstrations of each kind that `more_sft` begins with."""
 
 
 async def warm_start(
@@ -38,20 +44,56 @@ async def warm_start(
     Raises:
         ConfigError: The demonstrations were not learnt, or the start is hopeless; one line says which.
     """
-    demonstrations = Demonstrations(
+    run = starting(tiny, worker, tasks, seed=seed, sloppy=sloppy, settings=settings, on_step=on_step)
+    return await run.run()
+
+
+async def more_sft(tiny: Tiny, worker: Worker, tasks: TaskSource, *, seconds: float, seed: int) -> None:
+    """Go on teaching the mixture that the warm start ended with: the control for reinforcement learning.
+
+    Raises:
+        ConfigError: There was no warm start.
+    """
+    if tiny.taught is None:
+        raise ConfigError("more_sft before warm_start: there is no mixture to go on with")
+    run = starting(tiny, worker, tasks, seed=derive_seed(seed, "more"))
+    made, share, end = run.demonstrations, tiny.taught.share, time.monotonic() + seconds
+    made.noise, made.habit = tiny.taught.noise, tiny.taught.habit
+    right, wrong = Stock(made.with_noise, first=STOCK), Stock(made.with_habit, first=STOCK)
+    draw = run.mixture(right, wrong, share)
+    try:
+        while time.monotonic() < end:
+            await run.train("more", draw, steps=10, rate=1e-3, final=1.0)
+    finally:
+        await right.close()
+        await wrong.close()
+
+
+def starting(
+    tiny: Tiny,
+    worker: Worker,
+    tasks: TaskSource,
+    *,
+    seed: int,
+    sloppy: SloppySettings | None = None,
+    settings: WarmStartSettings | None = None,
+    on_step: Callable[[WarmStartStep], None] = lambda step: None,
+) -> WarmStart:
+    """Put the parts of a warm start together."""
+    made = Demonstrations(
         worker=worker,
         tiny=tiny,
         tasks=tasks,
         seed=derive_seed(seed, "warm-start"),
         settings=sloppy or SloppySettings(),
     )
-    updater = Updater(tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1, seed=seed)
-    run = WarmStart(
+    return WarmStart(
         tiny=tiny,
-        demonstrations=demonstrations,
+        demonstrations=made,
         measure=Played(tiny, worker, tasks, seed=derive_seed(seed, "measure")),
-        updater=updater,
+        updater=Updater(
+            tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1, seed=seed
+        ),
         settings=settings or WarmStartSettings(),
         on_step=on_step,
     )
-    return await run.run()

@@ -11,6 +11,8 @@ from agentrl.trainers.batch import Row
 
 CHUNK = 64
 """Episodes that are played together."""
+Example = tuple[Row, bool]
+"""An episode to train on, and whether it was solved."""
 
 
 class Stock:
@@ -20,25 +22,33 @@ class Stock:
     that a run is a function of its seed.
     """
 
-    def __init__(self, play: Callable[[int], Awaitable[list[Row]]], *, first: int) -> None:
+    def __init__(self, play: Callable[[int], Awaitable[list[Example]]], *, first: int) -> None:
         self._play, self._promised = play, first
-        self._rows: list[Row] = []
+        self._examples: list[Example] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def draw(self, count: int, rng: np.random.Generator) -> list[Row]:
-        """Draw rows at random out of all that were promised so far."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._fill())
-        while len(self._rows) < self._promised:
-            if self._task.done():
-                await self._task
-                self._task = asyncio.create_task(self._fill())
-            await asyncio.sleep(0.002)
-        return [self._rows[i] for i in rng.integers(self._promised, size=count)]
+    @property
+    def success(self) -> float:
+        """Share of the promised episodes that solved their task."""
+        seen = self._examples[: self._promised]
+        return sum(correct for _, correct in seen) / max(1, len(seen))
 
-    def grow(self, count: int) -> None:
-        """Promise further rows to later steps."""
-        self._promised += count
+    def fill(self) -> None:
+        """Start playing, if nothing is played now."""
+        if self._task is None or self._task.done():
+            if self._task is not None:
+                self._task.result()
+            self._task = asyncio.create_task(self._fill())
+
+    async def draw(self, count: int, rng: np.random.Generator, *, fresh: int = 0) -> list[Row]:
+        """Draw rows at random out of all that were promised so far; promise `fresh` more to later draws."""
+        self.fill()
+        while len(self._examples) < self._promised:
+            self.fill()
+            await asyncio.sleep(0.002)
+        rows = [self._examples[i][0] for i in rng.integers(self._promised, size=count)]
+        self._promised += fresh
+        return rows
 
     async def close(self) -> None:
         """Stop playing."""
@@ -48,5 +58,5 @@ class Stock:
 
     async def _fill(self) -> None:
         """Play up to one chunk more than was promised."""
-        while len(self._rows) < self._promised + CHUNK:
-            self._rows += await self._play(CHUNK)
+        while len(self._examples) < self._promised + CHUNK:
+            self._examples += await self._play(CHUNK)

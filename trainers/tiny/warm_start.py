@@ -26,7 +26,7 @@ from agentrl.task import derive_seed
 from agentrl.trainers.batch import Row
 from agentrl.trainers.optimiser import OptimiserSettings, Schedule
 from agentrl.trainers.tiny.demonstrations import Demonstrations
-from agentrl.trainers.tiny.make import Tiny
+from agentrl.trainers.tiny.make import Mixture, Tiny
 from agentrl.trainers.tiny.measure import Measure
 from agentrl.trainers.tiny.stock import Stock
 from agentrl.trainers.updater import SftStats, Updater
@@ -44,6 +44,8 @@ class Round:
     """Learning rate; it falls to a tenth over the second half."""
     fresh: int
     """New demonstrations per step."""
+    good: float
+    """Share of the noisy expert's own success at which no further round is needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +57,16 @@ class WarmStartSettings:
     first: int = 512
     """Demonstrations before the first step."""
     rounds: tuple[Round, ...] = (
-        Round(steps=120, rate=3e-3, fresh=8),
-        Round(steps=240, rate=2e-3, fresh=32),
-        Round(steps=480, rate=1.5e-3, fresh=32),
-        Round(steps=960, rate=1.5e-3, fresh=32),
+        Round(steps=120, rate=3e-3, fresh=8, good=0.75),
+        Round(steps=240, rate=2e-3, fresh=32, good=0.85),
+        Round(steps=480, rate=1.5e-3, fresh=32, good=0.85),
+        Round(steps=960, rate=1.5e-3, fresh=32, good=0.85),
     )
-    good: float = 0.75
-    """Share of the noisy expert's own success at which the skill phase ends early."""
     enough: float = 0.7
     """The least share of it at the end of the last round; below, the run stops."""
     habit_steps: int = 60
     habit_rate: float = 2e-3
+    habit_fresh: int = 16
     habit_right: int = 48
     """Demonstrations without the habit per step of the habit phase."""
     most_corrections: int = 3
@@ -136,72 +137,78 @@ class WarmStart:
             ConfigError: The skill was not learnt, or the start is hopeless or too good; one line says which.
         """
         await self.demonstrations.calibrate()
-        stock = Stock(self.demonstrations.with_noise, first=self.settings.first)
+        right = Stock(self.demonstrations.with_noise, first=self.settings.first)
+        wrong = Stock(self.demonstrations.with_habit, first=self.settings.first)
         try:
-            skill = await self.teach_skill(stock)
-            share, sampled, greedy = await self.teach_habit(stock)
+            skill = await self.teach_skill(right, wrong)
+            share, sampled, greedy = await self.teach_habit(right, wrong)
         finally:
-            await stock.close()
-        made = self.demonstrations
+            await right.close()
+            await wrong.close()
         return WarmStartReport(
             expert=self.tiny.expert_success,
-            noisy_expert=made.noisy_success,
-            sloppy_expert=share * made.habit_success + (1 - share) * made.noisy_success,
-            noise=made.noise,
-            habit=str(made.habit),
+            noisy_expert=right.success,
+            sloppy_expert=share * wrong.success + (1 - share) * right.success,
+            noise=self.demonstrations.noise,
+            habit=str(self.demonstrations.habit),
             habit_share=share,
             skill=skill,
             sampled=sampled,
             greedy=greedy,
             steps=self.taken,
-            episodes=made.num_episodes,
+            episodes=self.demonstrations.counts.total(),
             seconds=time.monotonic() - self.began,
         )
 
-    async def teach_skill(self, stock: Stock) -> float:
+    async def teach_skill(self, right: Stock, wrong: Stock) -> float:
         """Train on noisy demonstrations in rounds; gives the sampled success at the end."""
         skill = 0.0
         for one in self.settings.rounds:
 
-            async def draw(rng: np.random.Generator, one: Round = one) -> list[Row]:
-                rows = await stock.draw(self.settings.batch, rng)
-                stock.grow(one.fresh)
-                return rows
+            async def draw(rng: np.random.Generator, fresh: int = one.fresh) -> list[Row]:
+                return await right.draw(self.settings.batch, rng, fresh=fresh)
 
             await self.train("skill", draw, steps=one.steps, rate=one.rate, final=0.1)
+            wrong.fill()
             skill = await self.measure(self.settings.checks)
-            if skill >= self.settings.good * self.demonstrations.noisy_success:
+            if skill >= one.good * right.success:
                 return skill
-        noisy = self.demonstrations.noisy_success
-        if skill < self.settings.enough * noisy:
+        if skill < self.settings.enough * right.success:
             raise ConfigError(
                 f"{self.name}: the tiny model did not learn the demonstrations: it solves {skill:.2f} where "
-                f"the noisy expert solves {noisy:.2f}, after {self.taken} steps. {REMEDY}"
+                f"the noisy expert solves {right.success:.2f}, after {self.taken} steps. {REMEDY}"
             )
         return skill
 
-    async def teach_habit(self, stock: Stock) -> tuple[float, float, float]:
+    async def teach_habit(self, right: Stock, wrong: Stock) -> tuple[float, float, float]:
         """Train on the mixture; gives the share with the habit, then the sampled and greedy success."""
-        share, steps = self.demonstrations.habit_share, self.settings.habit_steps
-        bad = await self.demonstrations.with_habit(4 * self.demonstrations.settings.probes)
+        share = self.demonstrations.settings.habit_share(right.success, wrong.success)
+        steps = self.settings.habit_steps
         for attempt in range(self.settings.most_corrections + 1):
-            right = self.settings.habit_right
-            wrong = round(right * share / (1 - share))
-
-            async def draw(rng: np.random.Generator, right: int = right, wrong: int = wrong) -> list[Row]:
-                mistakes = [bad[i] for i in rng.integers(len(bad), size=wrong)]
-                return await stock.draw(right, rng) + mistakes
-
+            draw = self.mixture(right, wrong, share)
             await self.train("habit", draw, steps=steps, rate=self.settings.habit_rate, final=0.0)
             sampled = await self.measure(self.settings.checks)
             greedy = await self.measure(self.settings.checks, greedy=True)
             good = max(sampled, greedy) > self.settings.high
             if (sampled >= self.settings.low and not good) or attempt == self.settings.most_corrections:
                 break
-            share = share + 0.4 * (0.95 - share) if good else share - 0.3 * (share - 0.5)
+            share = share + 0.4 * (0.9 - share) if good else share - 0.4 * (share - 0.5)
             steps = self.settings.habit_steps // 2
         self.check_start(sampled, greedy)
+        made = self.demonstrations
+        assert made.habit is not None
+        self.tiny.taught = Mixture(noise=made.noise, habit=made.habit, share=share)
         return share, sampled, greedy
+
+    def mixture(self, right: Stock, wrong: Stock, share: float) -> Draw:
+        """Give batches in which a share of the episodes has the habit."""
+        count, fresh = self.settings.habit_right, self.settings.habit_fresh
+
+        async def draw(rng: np.random.Generator) -> list[Row]:
+            bad = await wrong.draw(round(count * share / (1 - share)), rng, fresh=fresh)
+            return await right.draw(count, rng) + bad
+
+        return draw
 
     @property
     def name(self) -> str:

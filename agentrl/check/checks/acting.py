@@ -77,9 +77,7 @@ async def _survives(bench: Bench, table: Table, actions: Iterable[Action], secon
                 f"{shown(action)} ended in {type(error).__name__}: {str(error)[:200]}; {mend}"
             ) from error
         if repr(action) != before:
-            raise Faulty(
-                f"a tool made {before[:160]} to {repr(action)[:160]}: copy lists and dicts first"
-            )
+            raise Faulty(f"a tool made {before[:160]} to {repr(action)[:160]}: copy lists and dicts first")
         _not_huge(action, len(result.observation.text))
         tried += 1
     await game.close()

@@ -12,6 +12,8 @@ from agentrl.tools.sandbox.guest import kernel, landlock, seccomp
 
 _INSIDE_USER = 1000
 _DESCRIPTORS = 128
+USERS = 4096
+"""Sandboxes alive at once whose user numbers differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class Settings:
     files: int
     processes: int
     first_user: int
-    """The first of the host's user numbers that sandboxes may take; 0: all keep the zygote's user."""
+    """The first of `USERS` numbers that sandboxes may take as their user; 0: all keep the zygote's user."""
     import_paths: tuple[str, ...]
     preload: tuple[str, ...]
     readable: tuple[str, ...] = ()
@@ -53,7 +55,7 @@ class NamespaceWalls:
 
     def enter(self, number: int) -> None:
         settings = self._settings
-        user = settings.first_user + number % 4096 if settings.first_user else os.getuid()
+        user = settings.first_user + number % USERS if settings.first_user else os.getuid()
         kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
         kernel.mount(b"", b"/", kernel.RECURSIVE | kernel.PRIVATE, b"")
         self._mount(user)
@@ -104,7 +106,7 @@ class LandlockWalls:
         settings = self._settings
         os.setsid()
         if settings.first_user:
-            user = settings.first_user + number % 4096
+            user = settings.first_user + number % USERS
             os.chown(self._folder(number), user, user)
             os.setgroups([])
             os.setresgid(user, user, user)

@@ -10,6 +10,7 @@ import gc
 import io
 import linecache
 import os
+import socket
 import sys
 import traceback
 import types
@@ -48,21 +49,43 @@ class Interpreter:
         self._streams = (sys.stdout, sys.stderr)
         sys.modules["__main__"] = self._module
         vars(builtins).update(emit=self._sender.emit, exit=sys.exit, quit=sys.exit)
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Run the whole path a few times: what is made on first use need not be made anew in each child."""
+        mine, theirs = socket.socketpair()
+        self._sender.channel = theirs.fileno()
+        for code in ("x = sum(range(9))", "1 / 0") * 10:
+            mine.sendall(wire.frame(wire.RUN, 1, code.encode()))
+            self._serve_one(theirs.fileno(), {})
+            mine.recv(1 << 16)
+        self._sender.start(0)
+        linecache.clearcache()
+        mine.close()
+        theirs.close()
 
     def serve(self, channel: int) -> None:
         """Run what the host sends, in one namespace, until it closes the channel."""
-        sender, home = self._sender, os.getpid()
-        sender.channel = channel
-        sender.send(wire.READY, b"")
+        self._sender.channel = channel
+        self._sender.send(wire.READY, b"")
         gc.enable()
-        while head := read_exactly(channel, wire.FRAME.size):
-            size, _, call = wire.FRAME.unpack(head)
-            sender.start(call)
-            code = read_exactly(channel, size).decode("utf-8", "surrogatepass")
-            ending = _execute(code, f"<call {call}>", vars(self._module), self._streams)
-            if os.getpid() != home:  # the code forked and its child came back here
-                os._exit(0)
-            sender.send(wire.DONE, ending)
+        while self._serve_one(channel, vars(self._module)):
+            pass
+
+    def _serve_one(self, channel: int, names: dict[str, object]) -> bool:
+        """Whether there was a call."""
+        home = os.getpid()
+        head = read_exactly(channel, wire.FRAME.size)
+        if not head:
+            return False
+        size, _, call = wire.FRAME.unpack(head)
+        self._sender.start(call)
+        code = read_exactly(channel, size).decode("utf-8", "surrogatepass")
+        ending = _execute(code, f"<call {call}>", names, self._streams)
+        if os.getpid() != home:  # the code forked and its child came back here
+            os._exit(0)
+        self._sender.send(wire.DONE, ending)
+        return True
 
 
 def _text(descriptor: int, mode: str) -> io.TextIOWrapper:
@@ -85,7 +108,7 @@ class _Sender:
     def emit(self, value: object, /) -> None:
         """Send a value made of built-in types out of the sandbox, as data."""
         payload = wire.encode(value)
-        size = len(payload) + wire.FRAME.size
+        size = len(payload) + wire.VALUE_COST
         if size > self._left:
             raise ValueError(
                 f"emit: {size} bytes, but {self._left} of {self._emit_bytes} are left in this call"

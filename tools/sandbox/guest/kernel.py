@@ -122,6 +122,12 @@ def use_one_arena() -> None:
     _libc.mallopt(-8, 1)
 
 
+def be_the_first_to_go() -> None:
+    """When the machine runs out of memory, let the kernel end this process rather than another."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
 def wipe_environment() -> None:
     """Empty the environment, also the copy that /proc/self/environ shows."""
     os.environ.clear()

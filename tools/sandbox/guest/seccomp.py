@@ -31,15 +31,20 @@ personality:135,92 fanotify_init:300,262 fanotify_mark:301,263 lookup_dcookie:21
 sysfs:139,- _sysctl:156,- memfd_create:319,279 memfd_secret:447,447 shmget:29,194 shmat:30,196 shmctl:31,195
 semget:64,190 semop:65,193 semctl:66,191 semtimedop:220,192 msgget:68,186 msgsnd:69,189 msgrcv:70,188
 msgctl:71,187 mq_open:240,180 mq_unlink:241,181 migrate_pages:256,238 move_pages:279,239 socket:41,198
-connect:42,203 bind:49,200 listen:50,201 accept:43,202 accept4:288,242 seccomp:317,277
+connect:42,203 bind:49,200 listen:50,201 accept:43,202 accept4:288,242 sendmsg:46,211
+sendmmsg:307,269 seccomp:317,277 inotify_init:253,- inotify_init1:294,26 sync:162,81 syncfs:306,267
 """
-"""name:x86-64,ARM of calls that no level allows; '-' where the machine has no such call."""
+"""name:x86-64,ARM of calls that no level allows; '-' where the machine has no such call.
+
+Among them are calls that use up what one user may have of something, in all namespaces together:
+messages in flight with descriptors, inotify.
+"""
 
 _ONE_PROCESS = """
 execve:59,221 execveat:322,281 fork:57,- vfork:58,- tkill:200,130 rt_sigqueueinfo:129,138
-rt_tgsigqueueinfo:297,240 pidfd_open:434,434 pidfd_send_signal:424,424 truncate:76,45 inotify_init:253,-
-inotify_init1:294,26 setpriority:141,140 sched_setattr:314,274 sched_setparam:142,118
-sched_setscheduler:144,119 ioprio_set:251,30 get_robust_list:274,100
+rt_tgsigqueueinfo:297,240 pidfd_open:434,434 pidfd_send_signal:424,424 truncate:76,45
+setpriority:141,140 sched_setattr:314,274 sched_setparam:142,118 sched_setscheduler:144,119
+ioprio_set:251,30 get_robust_list:274,100
 """
 """Denied besides where the process shares its user and its process numbers with the host."""
 
@@ -173,7 +178,7 @@ def for_landlock(machine: str) -> bytes:
     `for_process` puts its number in.
     """
     program = _common(machine)
-    program.masked(_CLONE, 0, _THREAD, _THREAD, allow=True)
+    program.masked(_CLONE, 0, _THREAD | _NEW_NAMESPACES, _THREAD, allow=True)
     program.rule(_OPENAT2, _ret(_error(errno.ENOSYS)))
     for call, argument in ((_OPEN, 1), (_OPENAT, 2)):  # O_RDONLY | O_TRUNC, which Landlock 1 and 2 miss
         program.masked(call, argument, _TRUNCATE_OR_WRITE, _TRUNCATE, allow=False)

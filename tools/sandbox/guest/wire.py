@@ -10,10 +10,12 @@ from typing import Any
 FRAME = struct.Struct("<IBI")
 """Bytes of payload, kind, number of the call."""
 RUN, VALUE, DONE, READY, FAILED = b"RVDYF"
+VALUE_COST = 64
+"""Bytes that a value is charged besides its own."""
 MAX_DEPTH = 64
 MAX_INT_BYTES = 1780
 """An int beyond about 4,280 digits could not be printed by the host."""
-MAX_SAME_HASH = 1000
+MAX_SAME_HASH = 100
 """Keys that share a hash make a dict quadratic: more than this many are no accident."""
 
 _SIZE = struct.Struct("<I")

@@ -20,7 +20,7 @@ from agentrl.tools.sandbox.guest.confine import Settings, make_walls
 
 NUMBER = struct.Struct("<q")
 FORKED = struct.Struct("<qi")
-"""Number of the sandbox and its process, in the zygote's process numbers; its pidfd comes along."""
+"""Number of the sandbox and of its process, whose pidfd comes along; a negative one is an error number."""
 EXITED = struct.Struct("<qi12s")
 """Number of the sandbox, wait status, why the zygote killed it."""
 _WATCH_SECONDS, _LONGEST_WATCH_SECONDS, _WATCH_SHARE = 0.05, 0.2, 20
@@ -82,6 +82,8 @@ class Zygote:
         (number,) = NUMBER.unpack(message)
         try:
             self._fork(number, *descriptors)
+        except OSError as error:
+            self._control.send(FORKED.pack(number, -(error.errno or 1)))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -115,11 +117,9 @@ class Zygote:
         self._poll.unregister(child.pidfd)
         os.close(child.pidfd)
         _, status, used = os.wait4(child.pid, 0)
-        if (
-            not child.reason
-            and used.ru_utime + used.ru_stime > self._settings.cpu_seconds - _CPU_SLACK_SECONDS
-        ):
-            child.reason = b"cpu"  # the kernel was faster than the next look
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if killed and used.ru_utime + used.ru_stime > self._settings.cpu_seconds - _CPU_SLACK_SECONDS:
+            child.reason = child.reason or b"cpu"  # the kernel was faster than the next look
         self._control.send(EXITED.pack(child.number, status, child.reason))
 
     def _watch(self) -> None:
@@ -159,6 +159,7 @@ def main(control: int, host_pidfd: int, settings: dict[str, object]) -> None:
     if own.level != "none":
         kernel.wipe_environment()
         kernel.use_one_arena()
+        kernel.be_the_first_to_go()
         os.putenv("OPENBLAS_NUM_THREADS", "1")  # one per core would hit the limits; not seen in os.environ
     gc.disable()
     os.umask(0o077)

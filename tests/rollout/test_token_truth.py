@@ -1,0 +1,379 @@
+"""What the model really received is what the episode says, token by token, whatever anybody wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from agentrl.adapter import Adapter
+from agentrl.codec import from_bytes, to_bytes
+from agentrl.dialect.protocol import Encoded
+from agentrl.engine.protocol import Sampling
+from agentrl.engine.torch_engine import TorchEngine
+from agentrl.environment import Observation
+from agentrl.episode import Context, Episode, ScoredEpisode, ScoredGroup, Segment, Turn, as_ids
+from agentrl.message import Action, Call, Part, Text, ToolResult
+from agentrl.rollout.attempt import attempt
+from agentrl.rollout.independent import Independent
+from agentrl.rollout.protocol import Limits, WorkItem
+from agentrl.rollout.running import Memory, OneContext, Running, Table
+from agentrl.task import Task
+from agentrl.trainers.batch import Row, make_batch
+from agentrl.trainers.forward import Forward
+from tests.rollout.worlds import (
+    KITS,
+    TOOLS,
+    Crowd,
+    Heard,
+    Kit,
+    Move,
+    WatchedEngine,
+    World,
+    kit,
+    moves,
+    rendered,
+    shred,
+    texts,
+)
+
+TASK = Task(id="t", split="ood", level=0, seed=1)
+NOTHING = Move(ids=(), babble=None)
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compaction:
+    """Opens a new context after every second turn."""
+
+    kit: Kit
+
+    def renew(self, context: Context, turns: Sequence[Turn], observation: Observation) -> Encoded | None:
+        return self.kit.dialect.prompt("", TOOLS, observation.parts) if len(turns) % 2 == 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """A finished episode and what was heard of it."""
+
+    kit: Kit
+    episode: Episode
+    heard: Sequence[Heard]
+    temperature: float
+
+    def bias(self, context: Context) -> Doubles:
+        """What was added to the logit of each token of a context."""
+        ids, values = context.ids.tolist(), np.zeros(len(context))
+        for request in self.heard:
+            if [*request.prompt, *request.ids] == ids[: len(request.prompt) + len(request.ids)]:
+                for position, bias in request.bias.items():
+                    values[position] = bias
+        return values
+
+
+def running(kit: Kit, engine: TorchEngine, world: World, *, temperature: float = 1.0, **table: Any) -> Running:
+    return Running(
+        table=Table(engine=engine, dialect=kit.dialect, **table),
+        env=Adapter(world, World),
+        task=TASK,
+        id="g/0",
+        group_id="g",
+        seed=7,
+        sampling=Sampling(temperature=temperature),
+    )
+
+
+async def play(kit: Kit, world: World, script: Sequence[Move], **settings: Any) -> tuple[Played, int]:
+    """Play an episode; gives how many tokens the model was fed, too."""
+    engine = WatchedEngine(kit, script)
+    try:
+        episode = await attempt(running(kit, engine, world, **settings))
+    finally:
+        await engine.close()
+    temperature = settings.get("temperature", 1.0)
+    return Played(kit=kit, episode=episode, heard=engine.heard, temperature=temperature), engine.num_fed
+
+
+# ------------------------------------------------------------------------------ what must hold
+
+
+def assert_received(played: Played) -> None:
+    """Each request was drawn behind exactly the segments before it, and its tokens stand as they came."""
+    heard = iter(played.heard)
+    for context in played.episode.contexts:
+        ids: list[int] = []
+        for segment in context.segments:
+            if segment.kind == "action":
+                request = next(heard)
+                assert request.prompt == ids and request.ids == segment.ids.tolist()
+                assert request.seen == (ids + request.ids)[:-1]
+            ids += segment.ids.tolist()
+        assert context.ids.tolist() == ids
+    assert next(heard, None) is None
+
+
+def assert_sampled_columns(played: Played) -> None:
+    """Log-probs are finite exactly at what was sampled, and equal a plain pass over the whole context."""
+    model = played.kit.model()
+    for context in played.episode.contexts:
+        actions = np.concatenate([np.full(len(s), s.kind == "action") for s in context.segments])
+        for name in ("logp", "untempered", "entropy"):
+            assert np.array_equal(np.isfinite(context.column(name)), actions)  # type: ignore[arg-type]
+        assert np.array_equal(context.sampled, actions) and np.array_equal(context.trained, actions)
+        with torch.inference_mode():
+            logits = model(input_ids=torch.from_numpy(context.ids[None].astype(np.int64))).logits[0, :-1]
+        places = torch.from_numpy(np.flatnonzero(actions))
+        targets = torch.from_numpy(context.ids.astype(np.int64))[places]
+        logits = logits[places - 1].double()
+        logits[torch.arange(len(places)), targets] += torch.from_numpy(played.bias(context))[places]
+        for name, temperature in (("untempered", 1.0), ("logp", played.temperature)):
+            want = (logits / temperature).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+            got = context.column(name)[actions]  # type: ignore[arg-type]
+            np.testing.assert_allclose(got, want.numpy(), atol=1e-5, rtol=0)
+    assert played.episode.num_sampled == sum(len(r.ids) for r in played.heard)
+
+
+def harmless(parts: Sequence[Part]) -> list[Part]:
+    return [
+        ToolResult(call_id=p.call_id, name=p.name, text="x", error=p.error)
+        if isinstance(p, ToolResult)
+        else Text("x")
+        for p in parts
+    ]
+
+
+def assert_no_control_from_outside(played: Played, world: World) -> None:
+    """Control ids in what was fed are those that the template writes around harmless words, BOS once."""
+    kit, episode = played.kit, played.episode
+
+    def controls(ids: Any) -> list[int]:
+        return [i for i in ids.tolist() if i in kit.controls]
+
+    system = "x" if world.system else ""
+    prompt = kit.dialect.prompt(system, TOOLS, harmless(episode.first.parts)).ids
+    for number, context in enumerate(episode.contexts):
+        first, *rest = context.segments
+        if number == 0:
+            assert controls(first.ids) == controls(prompt)
+        if kit.bos is not None:
+            fed = np.concatenate([s.ids for s in context.segments if s.kind != "action"])
+            assert np.flatnonzero(fed == kit.bos).tolist() == [0]
+        closed = False
+        for segment in rest:
+            if segment.kind == "action":
+                closed = int(segment.ids[-1]) in kit.dialect.stop_ids
+                continue
+            parts = harmless(episode.turns[segment.turn].observation.parts)
+            written = kit.dialect.observation(parts, closed=closed).ids
+            assert controls(segment.ids) == controls(written)
+
+
+def assert_stored_to_the_bit(episode: Episode) -> None:
+    stored = to_bytes(episode)
+    again: Episode = from_bytes(stored)
+    assert to_bytes(again) == stored
+    assert again.turns == episode.turns and again.first == episode.first
+    for old, new in zip(episode.contexts, again.contexts, strict=True):
+        assert old.ids.tobytes() == new.ids.tobytes() and old.turns.tobytes() == new.turns.tobytes()
+        for name in ("logp", "untempered", "entropy"):
+            assert old.column(name).tobytes() == new.column(name).tobytes()  # type: ignore[arg-type]
+        for before, after in zip(old.segments, new.segments, strict=True):
+            assert (before.kind, before.sampled, before.media) == (after.kind, after.sampled, after.media)
+
+
+def assert_trained_as_sampled(played: Played) -> None:
+    """The trainer's rows train what was sampled and nothing else, and its own pass agrees with the engine."""
+    episode = played.episode
+    group = ScoredGroup(id="g", episodes=(ScoredEpisode(episode=episode, reward=1.0),))
+    batch = make_batch([group])
+    pairs = [(c, r) for c, r in zip(episode.contexts, map(Row.of, episode.contexts), strict=True)]
+    pairs = [(c, r) for c, r in pairs if len(r.positions)]
+    sampled = [i for request in played.heard for i in request.ids]
+    assert [i for row in batch.rows for i in row.targets.tolist()] == sampled
+    assert batch.num_tokens == int(batch.length_E) == len(sampled)
+    behaviour = np.concatenate([c.column("logp")[c.sampled] for c in episode.contexts])
+    assert batch.columns["behaviour"].numpy().tobytes() == behaviour.tobytes()
+    with torch.no_grad():
+        scores = Forward(played.kit.model())(batch.rows, temperature=played.temperature)
+    bias = np.concatenate([played.bias(c)[r.positions + 1] for c, r in pairs]) / played.temperature
+    plain = scores.logp_N.double().numpy()
+    want = plain + bias - np.log1p(np.exp(plain) * np.expm1(bias))
+    np.testing.assert_allclose(behaviour, want, atol=1e-5, rtol=0)
+
+
+def assert_read_once(played: Played) -> None:
+    """What the environment got is what the sampled ids say."""
+    turns = iter(played.episode.turns)
+    for context in played.episode.contexts:
+        for segment in (s for s in context.segments if s.kind == "action"):
+            turn = next(turns)
+            action = played.kit.dialect.parse(segment.ids.tolist(), TOOLS)
+            assert (turn.action.text, turn.action.calls) == (action.text, action.calls)
+            assert turn.action.malformed[: len(action.malformed)] == action.malformed
+
+
+# -------------------------------------------------------------------------------------- episodes
+
+
+@pytest.mark.parametrize("name", KITS)
+@given(
+    shown=st.lists(texts, min_size=1, max_size=2),
+    told=st.lists(texts, min_size=1, max_size=3),
+    system=st.just("") | texts,
+    script=st.lists(moves, min_size=1, max_size=3),
+    per_turn=st.sampled_from([2, 10, 40, 120]),
+    room=st.none() | st.integers(1, 150),
+    temperature=st.sampled_from([1.0, 0.7]),
+    compacted=st.booleans(),
+)
+def test_tokens_are_the_truth(
+    name: str,
+    shown: list[str],
+    told: list[str],
+    system: str,
+    script: list[Move],
+    per_turn: int,
+    room: int | None,
+    temperature: float,
+    compacted: bool,
+) -> None:
+    used = kit(name)
+    world = World(system, shown, told)
+    prompt = used.dialect.prompt(system, TOOLS, [Text(text) for text in shown])
+    limits = Limits(
+        max_turns=len(script),
+        max_tokens_per_turn=per_turn,
+        max_context=None if room is None else len(prompt.ids) + room,
+    )
+    memory: Memory = Compaction(kit=used) if compacted else OneContext()
+    played, num_fed = asyncio.run(
+        play(used, world, script, temperature=temperature, limits=limits, memory=memory)
+    )
+    assert played.episode.failure is None
+    assert played.episode.contexts[0].segments[0].ids.tolist() == prompt.ids.tolist()
+    assert_received(played)
+    if len(played.episode.contexts) == 1:
+        assert num_fed == len(played.heard[-1].seen)  # each token once, whatever the number of turns
+    assert_sampled_columns(played)
+    assert_read_once(played)
+    assert_no_control_from_outside(played, world)
+    assert_stored_to_the_bit(played.episode)
+    assert_trained_as_sampled(played)
+
+
+@pytest.mark.parametrize("name", ["tiny", "hermes"])
+@given(
+    told=st.lists(texts, min_size=1, max_size=3),
+    rows=st.integers(1, 4),
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=2),
+    seed=st.integers(0, 2**40),
+)
+def test_company_changes_no_token(name: str, told: list[str], rows: int, sizes: list[int], seed: int) -> None:
+    """Many episodes at once: rows are shared, copied, moved and evicted, and every draw stands on its own."""
+    used = kit(name)
+    call = rendered(used, Action(calls=(Call(id="0", name="look"),)))
+    start = int(used.dialect.prompt("", (), [Text("x")]).ids[-1])
+    model = used.model()
+    crowd = Crowd(model, [start, *call], call[-1])
+
+    async def collect() -> list[Episode]:
+        engine = TorchEngine(model, capacity_rows=rows)
+        table = Table(
+            engine=engine, dialect=used.dialect, limits=Limits(max_turns=2, max_tokens_per_turn=10)
+        )
+        strategy = Independent(table=table, new_env=lambda: Adapter(World("", ["x"], told), World))
+        work = [WorkItem(task=TASK, group_id=f"g{i}", size=n, seed=seed + i) for i, n in enumerate(sizes)]
+        try:
+            return [e async for group in strategy.collect(work) for e in group.episodes]
+        finally:
+            await engine.close()
+
+    episodes = asyncio.run(collect())
+    crowd.close()
+    streams = crowd.streams()
+    assert len(episodes) == sum(sizes)
+    for context in (c for e in episodes for c in e.contexts):
+        ids = context.ids.tolist()
+        places = np.flatnonzero(context.sampled)
+        assert all(tuple(ids[:place]) in streams for place in places)
+        tokens = torch.tensor(ids)
+        with torch.inference_mode():
+            logits = model(input_ids=tokens[None]).logits[0] + crowd.bias_VV[tokens]
+        want = logits[places - 1].log_softmax(-1).gather(-1, tokens[places, None])[:, 0]
+        np.testing.assert_allclose(context.column("logp")[places], want.numpy(), atol=1e-5, rtol=0)
+
+
+# ----------------------------------------------------------------------------------------- forks
+
+GOING_ON = st.sampled_from([Action(calls=(Call(id="0", name="look"),)), Action(calls=(Call(id="0", name="no"),))])
+
+
+@pytest.mark.parametrize("name", ["tiny", "hermes", "llama3", "published"])
+@given(
+    told=st.lists(texts, min_size=1, max_size=3),
+    earlier=st.lists(GOING_ON, min_size=0, max_size=2),
+    move=moves,
+    last=moves,
+    per_turn=st.sampled_from([12, 60]),
+    place=st.integers(0, 100),
+)
+def test_branches_share_tokens_and_go_on_truthfully(
+    name: str, told: list[str], earlier: list[Action], move: Move, last: Move, per_turn: int, place: int
+) -> None:
+    """A twin is cut inside the trunk's action and draws its rest again; a fork goes on with other words."""
+    used = kit(name)
+    first = [Move(action=action) for action in earlier]
+    engine = WatchedEngine(used, [*first, move])
+
+    async def branch() -> tuple[Running, Running, Running, int]:
+        limits = Limits(max_turns=len(first) + 1, max_tokens_per_turn=per_turn)
+        trunk = running(used, engine, World("", ["x"], told), limits=limits)
+        await trunk.start()
+        for _ in first:
+            await trunk.step()
+        assume(trunk.finish is None)
+        before = trunk.context
+        twin, other = [await trunk.fork(f"g/{i}", seed=6 + i, fork_index=i) for i in (1, 2)]
+        await trunk.step()
+        whole = trunk.context.segments[len(before.segments)]
+        cut = whole[: place % len(whole)]
+        if len(cut):
+            twin.contexts[-1] = before.append(cut)
+        engine.moves = [last, move.after(used, len(cut))]
+        await other.step()
+        await twin.step()
+        for one in (trunk, twin, other):
+            await one.env.close()
+        await engine.close()
+        return trunk, twin, other, len(cut)
+
+    trunk, twin, other, length = asyncio.run(branch())
+    shared = trunk.contexts[-1].segments[: 1 + 2 * len(first)]
+    *earliest, trunk_heard, other_heard, twin_heard = engine.heard
+    for one, request in ((trunk, trunk_heard), (other, other_heard), (twin, twin_heard)):
+        kept = one.contexts[-1].segments[: len(shared)]
+        assert all(a is b for a, b in zip(kept, shared, strict=True))
+        assert one.context.ids.tolist()[: len(request.seen)] == request.seen
+        if one is not twin:
+            played = Played(kit=used, episode=one.episode(), heard=[*earliest, request], temperature=1.0)
+            assert_received(played)
+            assert_sampled_columns(played)
+    segments = twin.context.segments[len(shared) :]
+    whole = trunk.context.segments[len(shared)]
+    assert not length or np.shares_memory(segments[0].ids, whole.ids)
+    rest = segments[1 if length else 0]
+    assert [s.kind for s in segments[: 1 + (length > 0)]] == ["action"] * (1 + (length > 0))
+    assert rest.ids.tolist() == whole.ids[length:].tolist()
+    assert rest.columns is not None and whole.columns is not None
+    np.testing.assert_allclose(rest.columns.logp, whole.columns.logp[length:], atol=1e-5, rtol=0)
+    assert twin.turns[-1].action == trunk.turns[-1].action
+    assert twin.turns[-1].observation == trunk.turns[-1].observation
+    assert other.parent_id == trunk.id and twin.finish == trunk.finish
