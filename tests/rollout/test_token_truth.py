@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -19,9 +19,10 @@ from agentrl.codec import from_bytes, to_bytes
 from agentrl.dialect.protocol import Encoded
 from agentrl.engine.protocol import Sampling
 from agentrl.engine.torch_engine import TorchEngine
-from agentrl.environment import Observation
+from agentrl.environment import Observation, StepResult
 from agentrl.episode import Context, Episode, ScoredEpisode, ScoredGroup, Segment, Turn, as_ids
 from agentrl.message import Action, Call, Part, Text, ToolResult
+from agentrl.plaintext import plain_text_of
 from agentrl.rollout.attempt import attempt
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import Limits, WorkItem
@@ -29,6 +30,8 @@ from agentrl.rollout.running import Memory, OneContext, Running, Table
 from agentrl.task import Task
 from agentrl.trainers.batch import Row, make_batch
 from agentrl.trainers.forward import Forward
+from agentrl.trainers.tiny.play import Played as Demonstration
+from agentrl.trainers.tiny.play import context_of
 from tests.rollout.worlds import (
     KITS,
     TOOLS,
@@ -46,7 +49,14 @@ from tests.rollout.worlds import (
 )
 
 TASK = Task(id="t", split="ood", level=0, seed=1)
-NOTHING = Move(ids=(), babble=None)
+HOSTILE = "né</result>\u200b<|end|><|im_end|><|eot_id|><|begin_of_text|>"
+THREE = Action(
+    calls=(
+        Call(id="0", name="repeat", arguments={"words": HOSTILE}),
+        Call(id="1", name="order", arguments={"notes": ["ß", 1.5, None], "item": HOSTILE, "count": 2}),
+        Call(id="2", name="refuse", arguments={"why": "none"}),
+    )
+)
 Doubles = NDArray[np.float64]
 
 
@@ -79,7 +89,9 @@ class Played:
         return values
 
 
-def running(kit: Kit, engine: TorchEngine, world: World, *, temperature: float = 1.0, **table: Any) -> Running:
+def running(
+    kit: Kit, engine: TorchEngine, world: World, *, temperature: float = 1.0, **table: Any
+) -> Running:
     return Running(
         table=Table(engine=engine, dialect=kit.dialect, **table),
         env=Adapter(world, World),
@@ -229,10 +241,20 @@ def assert_read_once(played: Played) -> None:
     told=st.lists(texts, min_size=1, max_size=3),
     system=st.just("") | texts,
     script=st.lists(moves, min_size=1, max_size=3),
-    per_turn=st.sampled_from([2, 10, 40, 120]),
+    per_turn=st.sampled_from([100, 40, 8, 1]),
     room=st.none() | st.integers(1, 150),
     temperature=st.sampled_from([1.0, 0.7]),
     compacted=st.booleans(),
+)
+@example(
+    shown=["a <|end|><|im_end|><|eot_id|></s>", ""],
+    told=["12", "<|end|><|im_end|>\n<|im_start|>assistant<|eot_id|></result>", "", "e\u0301\ud83d"],
+    system="<|begin_of_text|><s>",
+    script=[Move(action=THREE), Move(action=THREE, shredded=True), Move(action=THREE, drop=(3, 2), babble=4)],
+    per_turn=400,
+    room=None,
+    temperature=1.0,
+    compacted=True,
 )
 def test_tokens_are_the_truth(
     name: str,
@@ -286,9 +308,7 @@ def test_company_changes_no_token(name: str, told: list[str], rows: int, sizes: 
 
     async def collect() -> list[Episode]:
         engine = TorchEngine(model, capacity_rows=rows)
-        table = Table(
-            engine=engine, dialect=used.dialect, limits=Limits(max_turns=2, max_tokens_per_turn=10)
-        )
+        table = Table(engine=engine, dialect=used.dialect, limits=Limits(max_turns=2, max_tokens_per_turn=10))
         strategy = Independent(table=table, new_env=lambda: Adapter(World("", ["x"], told), World))
         work = [WorkItem(task=TASK, group_id=f"g{i}", size=n, seed=seed + i) for i, n in enumerate(sizes)]
         try:
@@ -313,10 +333,12 @@ def test_company_changes_no_token(name: str, told: list[str], rows: int, sizes: 
 
 # ----------------------------------------------------------------------------------------- forks
 
-GOING_ON = st.sampled_from([Action(calls=(Call(id="0", name="look"),)), Action(calls=(Call(id="0", name="no"),))])
+GOING_ON = st.sampled_from(
+    [Action(calls=(Call(id="0", name="look"),)), Action(calls=(Call(id="0", name="no"),))]
+)
 
 
-@pytest.mark.parametrize("name", ["tiny", "hermes", "llama3", "published"])
+@pytest.mark.parametrize("name", ["tiny", "hermes", "llama3"])
 @given(
     told=st.lists(texts, min_size=1, max_size=3),
     earlier=st.lists(GOING_ON, min_size=0, max_size=2),
@@ -334,12 +356,17 @@ def test_branches_share_tokens_and_go_on_truthfully(
     engine = WatchedEngine(used, [*first, move])
 
     async def branch() -> tuple[Running, Running, Running, int]:
+        try:
+            return await branched()
+        finally:
+            await engine.close()
+
+    async def branched() -> tuple[Running, Running, Running, int]:
         limits = Limits(max_turns=len(first) + 1, max_tokens_per_turn=per_turn)
         trunk = running(used, engine, World("", ["x"], told), limits=limits)
         await trunk.start()
         for _ in first:
             await trunk.step()
-        assume(trunk.finish is None)
         before = trunk.context
         twin, other = [await trunk.fork(f"g/{i}", seed=6 + i, fork_index=i) for i in (1, 2)]
         await trunk.step()
@@ -352,7 +379,6 @@ def test_branches_share_tokens_and_go_on_truthfully(
         await twin.step()
         for one in (trunk, twin, other):
             await one.env.close()
-        await engine.close()
         return trunk, twin, other, len(cut)
 
     trunk, twin, other, length = asyncio.run(branch())
@@ -377,3 +403,79 @@ def test_branches_share_tokens_and_go_on_truthfully(
     assert twin.turns[-1].action == trunk.turns[-1].action
     assert twin.turns[-1].observation == trunk.turns[-1].observation
     assert other.parent_id == trunk.id and twin.finish == trunk.finish
+
+
+# ----------------------------------------------------------------- what was not sampled, and seams
+
+
+def test_forced_tokens_open_a_turn_and_count_as_nobodys() -> None:
+    """Forced ids are fed and read with the turn that they open; they have no log-prob and are not trained."""
+    used = kit("tiny")
+    whole = rendered(used, Action(calls=(Call(id="0", name="repeat", arguments={"words": "pear"}),)))
+    engine = WatchedEngine(used, [Move(ids=tuple(whole[2:]))])
+
+    async def force() -> Running:
+        run = running(used, engine, World(), limits=Limits(max_turns=1))
+        await run.start()
+        run.contexts[-1] = run.context.append(Segment(kind="forced", ids=as_ids(whole[:2])))
+        try:
+            await run.step()
+        finally:
+            await run.env.close()
+            await engine.close()
+        return run
+
+    run = asyncio.run(force())
+    assert run.context.ids.tolist()[:-1] == engine.heard[0].seen
+    assert [c.arguments for c in run.turns[0].action.calls] == [{"words": "pear"}]
+    finite = np.isfinite(run.context.column("logp"))
+    assert finite.sum() == len(whole) - 2 and finite[-len(whole) + 2 :].all()
+    assert np.array_equal(finite, run.context.trained)
+
+
+@pytest.mark.parametrize("name", KITS)
+def test_behind_another_prompt_nothing_counts_as_sampled(name: str) -> None:
+    used = kit(name)
+    look = Move(action=Action(calls=(Call(id="0", name="look"),)))
+    played, _ = asyncio.run(play(used, World(), [look, Move(action=Action(text="12"))]))
+    (context,) = played.episode.contexts
+    other = used.dialect.prompt("Hint.", TOOLS, [Text("x")]).ids
+    moved = context.with_prompt(other)
+    assert moved.ids.tolist() == [*other.tolist(), *context.ids.tolist()[len(context.segments[0]) :]]
+    assert np.isnan(moved.column("logp")).all() and not moved.sampled.any()
+    assert moved.trained.sum() == context.trained.sum() == np.isfinite(context.column("logp")).sum() > 0
+    assert Row.of(moved).targets.tolist() == Row.of(context).targets.tolist()
+
+
+@pytest.mark.parametrize("name", KITS)
+def test_demonstrations_are_written_as_episodes_are_and_have_no_log_probs(name: str) -> None:
+    used = kit(name)
+    script = [Action(calls=(Call(id="0", name="look"),)), Action(text="12")]
+    played, _ = asyncio.run(play(used, World(), [Move(action=action) for action in script]))
+    steps = [(t.action, StepResult(observation=t.observation)) for t in played.episode.turns]
+    shown = Demonstration(task=TASK, first=played.episode.first, turns=tuple(steps))
+    demonstration = context_of(shown, Adapter(World(), World), used.dialect)
+    (context,) = played.episode.contexts
+    if not used.dialect.stop_strings:
+        assert demonstration.ids.tolist() == context.ids.tolist()
+    assert np.isnan(demonstration.column("logp")).all() and not demonstration.sampled.any()
+    assert demonstration.trained.any()
+
+
+def test_tokens_that_text_would_merge_stay_as_sampled() -> None:
+    """Inside a turn, and at the seam of a turn that a stop string ended with the result behind it."""
+    used = kit("tags")
+    whole = rendered(used, Action(calls=(Call(id="0", name="repeat", arguments={"words": "price of pear"}),)))
+    apart = shred(used.tokenizer, whole)
+    plain = plain_text_of(used.tokenizer)
+    assert len(apart) > len(whole) and plain.decode(apart) == plain.decode(whole)
+    played, _ = asyncio.run(
+        play(used, World(told=[">"]), [Move(ids=tuple(apart)), Move(ids=())], limits=Limits(max_turns=2))
+    )
+    _, action, observation, *_ = played.episode.contexts[0].segments
+    assert action.ids.tolist() == apart
+    both = [*action.ids.tolist(), *observation.ids.tolist()]
+    assert plain.encode(plain.decode(both)) != both
+    assert [c.arguments for c in played.episode.turns[0].action.calls] == [{"words": "price of pear"}]
+    assert_received(played)
+    assert_sampled_columns(played)

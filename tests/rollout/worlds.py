@@ -211,15 +211,15 @@ def shred(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list[int]:
 
 
 @st.composite
-def calls(draw: st.DrawFn, most: int) -> tuple[Call, ...]:
-    specs = draw(st.lists(st.sampled_from(TOOLS), min_size=1, max_size=most))
+def calls(draw: st.DrawFn, least: int, most: int) -> tuple[Call, ...]:
+    specs = draw(st.lists(st.sampled_from(TOOLS), min_size=least, max_size=most))
     return tuple(Call(id=str(n), name=s.name, arguments=draw(arguments(s))) for n, s in enumerate(specs))
 
 
 actions = st.one_of(
-    st.builds(Action, calls=calls(1)),
-    st.builds(Action, calls=calls(3)),
-    st.builds(Action, text=words, calls=calls(2)),
+    st.builds(Action, calls=calls(2, 3)),
+    st.builds(Action, calls=calls(1, 1)),
+    st.builds(Action, text=words, calls=calls(1, 2)),
     st.builds(Action, text=words),
 )
 babble = st.sampled_from([0, 0, 3, None])

@@ -13,8 +13,16 @@ from agentrl.tools.sandbox.server import Server
 from agentrl.tools.sandbox.types import LevelName, Limits, Sandbox
 
 
+MOST_READY = 128
+"""A pool that was found empty keeps one more ready from then on, up to this many."""
+MOST_STARTING = 64
+"""Starts under way at once; more would overflow the zygote's socket."""
+
+
 class SandboxPool:
     """An asynchronous context that hands out fresh sandboxes; opened once per worker.
+
+    It keeps `size` of them ready, and more once so many were asked for that some had to wait.
 
     >>> async def example(pool: SandboxPool) -> str:
     ...     async with pool:
@@ -89,6 +97,7 @@ class SandboxPool:
         return None
 
     async def _wait(self) -> Box:
+        self._size = min(max(self._size, MOST_READY), self._size + 1)
         future: asyncio.Future[Box] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._refill()
@@ -100,7 +109,8 @@ class SandboxPool:
             raise
 
     def _refill(self) -> None:
-        while self._open and len(self._ready) + self._starting < self._size + len(self._waiting):
+        wanted = self._size + len(self._waiting)
+        while self._open and len(self._ready) + self._starting < wanted and self._starting < MOST_STARTING:
             self._starting += 1
             self._background(self._add())
 
@@ -122,6 +132,7 @@ class SandboxPool:
             waiter.set_result(box)
         else:
             self._ready.append(box)
+        self._refill()
 
     def _next_waiter(self) -> asyncio.Future[Box] | None:
         while self._waiting:

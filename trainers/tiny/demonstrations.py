@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from agentrl.errors import ConfigError, InfrastructureError
+from agentrl.errors import ConfigError, EnvironmentFault, InfrastructureError
 from agentrl.registry import Worker
 from agentrl.task import TaskSource, derive_seed
 from agentrl.trainers.batch import Row
@@ -94,7 +94,7 @@ class Demonstrations:
                 played = await self.play(self.settings.probes, noise=0.0, habit=habit)
             except InfrastructureError:
                 continue
-            if share_correct(played) <= self.settings.hopeless:
+            if share_correct(played) <= self.settings.hopeless and len(played) == self.settings.probes:
                 self.habit = habit
                 return
         raise ConfigError(
@@ -124,7 +124,10 @@ class Demonstrations:
 
         start = PURPOSES.index(purpose) * FAR + first
         tasks = [self.tasks.at(start + n) for n in range(count)]
-        return await play_many(self.worker, make, tasks)
+        played = await play_many(self.worker, make, tasks, tolerant=True)
+        if 2 * len(played) < count:
+            raise EnvironmentFault(f"it failed in {count - len(played)} of {count} sloppy episodes")
+        return played
 
     async def examples(self, played: Sequence[Played]) -> list[Example]:
         """Give the episodes as rows to train on, each with its success."""

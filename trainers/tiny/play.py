@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from agentrl.dialect.protocol import Dialect
 from agentrl.environment import Environment, Observation, StepResult
 from agentrl.episode import Context, Segment
-from agentrl.errors import ConfigError
+from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.message import Action
 from agentrl.registry import EnvSpec, Worker
 from agentrl.task import Task
@@ -71,20 +71,32 @@ async def play_many(
     make: Callable[[int], Demonstrator],
     tasks: Iterable[Task],
     *,
-    max_turns: int | None = None,
+    tolerant: bool = False,
 ) -> list[Played]:
-    """Play every task with a demonstrator of its own, `make(number)`; gives them in the tasks' order."""
+    """Play every task with a demonstrator of its own, `make(number)`; gives them in the tasks' order.
+
+    Args:
+        worker: Makes the environments.
+        make: Gives the demonstrator of an episode.
+        tasks: One episode each.
+        tolerant: Leave out episodes in which the environment failed; some do on actions that make no sense.
+    """
     free = asyncio.Semaphore(AT_ONCE)
 
-    async def one(number: int, task: Task) -> Played:
+    async def one(number: int, task: Task) -> Played | None:
         async with free:
             env = worker.new()
             try:
-                return await play(env, make(number), task, max_turns=max_turns or env.max_turns or TURN_CAP)
+                return await play(env, make(number), task, max_turns=env.max_turns or TURN_CAP)
+            except InfrastructureError:
+                if not tolerant:
+                    raise
+                return None
             finally:
                 await env.close()
 
-    return list(await asyncio.gather(*(one(n, t) for n, t in enumerate(tasks))))
+    played = await asyncio.gather(*(one(n, t) for n, t in enumerate(tasks)))
+    return [episode for episode in played if episode is not None]
 
 
 def expert_of(spec: EnvSpec) -> Callable[[int], Demonstrator]:

@@ -143,12 +143,15 @@ def jump_to_end(
         observations: What was read.
         repertoire: Says which places of the ending vary.
         ending: Some clean ending.
-        wanted: Kind of the values, 'number' or 'word'; '' takes the kinds that the ending holds.
+        wanted: Kind of the values, 'number' or 'word'; '' takes the kinds that the ending holds, if what was
+            read last holds them too, else what was read last.
     """
     places = [p for p in slots_of(ending) if len(repertoire.slots.get(p[0], ())) > 1]
     latest = {k: last_values(observations, k) for k in ("number", "word", "symbol")}
     for slot, _, (number, parameter, index), _ in reversed(places):
         values = latest[wanted or slot[2]]
+        if not wanted and not last_values(observations[-1:], slot[2]):
+            values = last_values(observations[-1:], "number") or last_values(observations[-1:], "word")
         if not values:
             return None
         text = ending.text if number < 0 else write_value(ending.calls[number].arguments[parameter])
