@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,17 +10,9 @@ from agentrl.adapter import Adapter
 from agentrl.environment import Environment, Observation, StepResult
 from agentrl.episode import ScoredGroup
 from agentrl.message import Action, Part, ToolResult
-from agentrl.registry import Worker
-from agentrl.task import Task, TaskSource, derive_seed
+from agentrl.task import Task, derive_seed
 from agentrl.toolkit import ToolSpec
-from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.parts import StepContext
-from agentrl.trainers.tiny.demonstrations import Demonstrations
-from agentrl.trainers.tiny.make import Tiny
-from agentrl.trainers.updater import Updater
-
-STOCK = 1024
-"""Demonstrations that are reused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +74,3 @@ def blanked(part: Part) -> Part:
     ''
     """
     return replace(part, text="", error=False) if isinstance(part, ToolResult) else part
-
-
-async def more_sft(tiny: Tiny, worker: Worker, tasks: TaskSource, *, seconds: float) -> None:
-    """Go on with the sloppy demonstrations for some time, in the place of reinforcement learning."""
-    demonstrations = Demonstrations(worker=worker, tiny=tiny, tasks=tasks, seed=tiny.seed)
-    await demonstrations.calibrate()
-    rows, _ = await demonstrations.with_habit(STOCK)
-    updater = Updater(tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1)
-    rng = np.random.default_rng(tiny.seed)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        await asyncio.to_thread(updater.sft_step, [rows[i] for i in rng.integers(len(rows), size=64)])

@@ -19,10 +19,11 @@ from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.runs import open_run
 from agentrl.task import derive_seed
-from agentrl.trainers.controls import Blanked, ShuffledReward, more_sft
+from agentrl.trainers.controls import Blanked, ShuffledReward
 from agentrl.trainers.plan import make_plan
 from agentrl.trainers.session import Session, isolation_of
 from agentrl.trainers.student import Student
+from agentrl.trainers.tiny.start import more_sft
 
 Control = Literal["no-tool", "shuffled-reward", "more-sft"]
 CONTROLS: tuple[Control, ...] = ("no-tool", "shuffled-reward", "more-sft")
@@ -110,13 +111,13 @@ class Demo:
 
     async def teach(self, student: Student, strategy: Independent, worker: Worker) -> None:
         """Reinforcement learning, or the control in its place."""
+        plan, tiny = self.session.plan, self.session.tiny
         if self.control == "more-sft":
+            assert tiny is not None
             with self.session.timed("train"):
-                tasks = self.session.plan.spec.tasks(
-                    "train", seed=derive_seed("more", self.session.plan.seed)
-                )
-                assert self.session.tiny is not None
-                await more_sft(self.session.tiny, worker, tasks, seconds=MORE_SFT_SECONDS)
+                seed = derive_seed("more", plan.seed)
+                tasks = plan.spec.tasks("train", level=plan.level, seed=seed)
+                await more_sft(tiny, worker, tasks, seconds=MORE_SFT_SECONDS, seed=plan.seed)
             await strategy.table.engine.update(dict(student.model.named_parameters()), version=1)
         else:
             await self.session.reinforce(student, strategy)

@@ -199,7 +199,7 @@ def rendered(kit: Kit, action: Action) -> list[int]:
 
 
 def shred(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list[int]:
-    """Spell each token in its single characters, where the vocabulary has them: a text's other tokenisation."""
+    """Spell each token in single characters where the vocabulary has them: another tokenisation of a text."""
     added, vocabulary = tokenizer.get_added_vocab(), tokenizer.get_vocab()
     out: list[int] = []
     for i in ids:
@@ -340,7 +340,7 @@ def least_bias(logits_V: Tensor, wanted: int, random: float, temperature: float)
 
 
 class Crowd:
-    """Watches a model with many rows: reads from the values that it cached which ids each draw was made behind.
+    """Watches a model with many rows: reads from its cached values which ids each draw was made behind.
 
     In the first layer a value is a function of the token alone. So what a row really holds says which tokens
     it was filled with, whichever way they came there: fed, copied from another row, or moved.

@@ -30,7 +30,7 @@ class SloppySettings:
 
     target: float = 0.27
     """Share of tasks that the sloppy expert solves, noise and habit together."""
-    keep: float = 0.87
+    keep: float = 0.94
     """Share of its own success that the expert keeps under noise alone."""
     most_noise: float = 0.15
     """Largest chance of a mistake per action."""

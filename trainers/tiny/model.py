@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 PERIODS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 """Number tokens start with sine and cosine of these periods beside their size."""
-ORDER_SCALE = 0.1
-"""How loud the ordinal start is beside the random one (0.05)."""
+ORDER_SCALE = 0.05
+"""How loud the ordinal start is beside the random one; louder, and near numbers are mixed up when copied."""
+SHARPNESS = 2.0
+"""Gain of the last norm at the start: with 1, the small embeddings spread each copied number over its like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ def make_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config)
+        model.model.norm.weight.data.fill_(SHARPNESS)
         if numbers:
             order_numbers(model.model.embed_tokens.weight, tokenizer, numbers)
     return model

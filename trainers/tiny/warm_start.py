@@ -73,7 +73,7 @@ class WarmStartSettings:
     """Further attempts at a start that is neither hopeless nor good."""
     low: float = 0.12
     """Sampled success below this is a hopeless start."""
-    high: float = 0.36
+    high: float = 0.34
     """Sampled or greedy success above this is too good a start: there would be little to show."""
     checks: int = 192
     """Tasks per measurement."""
@@ -183,17 +183,20 @@ class WarmStart:
     async def teach_habit(self, right: Stock, wrong: Stock) -> tuple[float, float, float]:
         """Train on the mixture; gives the share with the habit, then the sampled and greedy success."""
         share = self.demonstrations.settings.habit_share(right.success, wrong.success)
-        steps = self.settings.habit_steps
         for attempt in range(self.settings.most_corrections + 1):
             draw = self.mixture(right, wrong, share)
-            await self.train("habit", draw, steps=steps, rate=self.settings.habit_rate, final=0.0)
+            await self.train(
+                "habit", draw, steps=self.settings.habit_steps, rate=self.settings.habit_rate, final=0.0
+            )
             sampled = await self.measure(self.settings.checks)
             greedy = await self.measure(self.settings.checks, greedy=True)
             good = max(sampled, greedy) > self.settings.high
             if (sampled >= self.settings.low and not good) or attempt == self.settings.most_corrections:
                 break
-            share = share + 0.4 * (0.9 - share) if good else share - 0.4 * (share - 0.5)
-            steps = self.settings.habit_steps // 2
+            if sampled > self.settings.high or (attempt and good):
+                share += 0.4 * (0.9 - share)
+            elif sampled < self.settings.low:
+                share -= 0.4 * (share - 0.5)
         self.check_start(sampled, greedy)
         made = self.demonstrations
         assert made.habit is not None
