@@ -2,7 +2,11 @@
 
 import sys
 
-from agentrl.cli.main import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from agentrl.cli.main import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nagentrl: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from agentrl.aio import drive
 from agentrl.environment import Environment, ForkUnsupported, Observation, StepResult
-from agentrl.errors import EnvironmentFault, InfrastructureError, RewardError
+from agentrl.errors import EnvironmentFault, InfrastructureError
 from agentrl.message import Action
 from agentrl.task import Task
 from agentrl.threads import OwnThread
-from agentrl.toolenv import ToolEnv, as_parts, tools_of
+from agentrl.toolenv import ToolEnv, as_number, as_parts, tools_of
 from agentrl.toolkit import ToolSpec
 
 Make = Callable[[], Any]
@@ -80,6 +81,8 @@ class Adapter:
         if isinstance(self._env, ToolEnv):
             result: StepResult = await self._run(self._env.act, action)
         else:
+            if self._history and self._history[-1][1].done:
+                raise EnvironmentFault(f"{type(self._env).__name__}: step after the end: call reset first")
             given = action if self._tools else action.text
             result = read_step(await self._run(lambda: self._env.step(given)))
         self._history.append((action, result))
@@ -105,7 +108,11 @@ class Adapter:
         if native is not None:
             return await self._run(native)
         if isinstance(self._env, ToolEnv) and not self._env.is_async:
-            return await self._run(lambda: copy_state(self._env))
+            try:
+                return await self._run(lambda: copy_state(self._env))
+            except ForkUnsupported:
+                if not self._env.deterministic:
+                    raise
         return None
 
     async def _replay(self) -> Environment:
@@ -195,9 +202,29 @@ def blocking(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def copy_state(env: Any) -> Any:
-    """Copy an environment and all that it holds, except what is shared by design."""
+    """Copy an environment and all that it holds, except what is shared by design.
+
+    Raises:
+        ForkUnsupported: Something in it cannot be copied; names the attribute.
+    """
     memo: dict[int, Any] = {id(env.shared): env.shared} if env.shared is not None else {}
-    return copy.deepcopy(env, memo)
+    try:
+        return copy.deepcopy(env, dict(memo))
+    except Exception as error:
+        culprit = next((k for k, v in vars(env).items() if not can_copy(v, dict(memo))), "state")
+        raise ForkUnsupported(
+            f"{type(env).__name__}.{culprit} cannot be copied ({error}): write fork(), or set "
+            "deterministic = True where equal actions give equal observations"
+        ) from error
+
+
+def can_copy(value: Any, memo: dict[int, Any]) -> bool:
+    """Whether `copy.deepcopy` takes it."""
+    try:
+        copy.deepcopy(value, memo)
+    except Exception:
+        return False
+    return True
 
 
 def compare(new: Observation, old: Observation, what: str) -> None:
@@ -218,30 +245,28 @@ def read_step(shown: Any) -> StepResult:
     if not (isinstance(shown, tuple) and len(shown) == 5 and isinstance(shown[4], Mapping)):
         raise EnvironmentFault("step must return (observation, reward, terminated, truncated, info dict)")
     observation, reward, terminated, truncated, info = shown
+    value = as_number(reward)
+    terminated, truncated = is_true("terminated", terminated), is_true("truncated", truncated)
     return StepResult(
         observation=Observation(parts=as_parts(observation)),
-        reward=finite(reward),
-        terminated=bool(terminated),
-        truncated=bool(truncated),
-        correct=read_correct(info, finite(reward), bool(terminated), bool(truncated)),
-        reward_parts={str(k): finite(v) for k, v in dict(info.get("reward_parts", {})).items()},
+        reward=value,
+        terminated=terminated,
+        truncated=truncated,
+        correct=read_correct(info, value, terminated, truncated),
+        reward_parts={str(k): as_number(v) for k, v in dict(info.get("reward_parts", {})).items()},
         calls=tuple(info.get("calls", ())),
     )
 
 
-def finite(reward: Any) -> float:
-    """Read a reward.
+def is_true(name: str, value: Any) -> bool:
+    """Read `terminated` or `truncated`.
 
     Raises:
-        RewardError: It is no finite number.
+        EnvironmentFault: It is no truth value.
     """
-    try:
-        value = float(reward)
-    except (TypeError, ValueError):
-        raise RewardError(f"reward {reward!r} is no number: return a float") from None
-    if not math.isfinite(value):
-        raise RewardError(f"reward {value} is not finite: return a finite float")
-    return value
+    if not isinstance(value, (bool, np.bool_)):
+        raise EnvironmentFault(f"step returned {name}={value!r}: it must be True or False")
+    return bool(value)
 
 
 def read_correct(info: Mapping[str, Any], reward: float, terminated: bool, truncated: bool) -> bool | None:
@@ -249,4 +274,6 @@ def read_correct(info: Mapping[str, Any], reward: float, terminated: bool, trunc
     if not (terminated or truncated):
         return None
     value = info.get("correct")
+    if value is not None and not isinstance(value, (bool, np.bool_)):
+        raise EnvironmentFault(f"step returned info['correct']={value!r}: it must be True, False or None")
     return reward >= 1 if value is None else bool(value)

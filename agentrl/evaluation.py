@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from agentrl.engine.protocol import Sampling
-from agentrl.episode import Episode
+from agentrl.episode import Episode, Failure
+from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.policies import Policy, play, policy_named
 from agentrl.progress import Progress, SilentProgress
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
+from agentrl.stopping import run_stoppable
 from agentrl.task import Split, Task, derive_seed
 
 
@@ -104,6 +108,21 @@ async def evaluate_model(
     return sorted(episodes, key=lambda e: order[e.task_id])
 
 
+def not_started(task: Task, error: InfrastructureError, isolation: str) -> Episode:
+    """Give the failed episode of a task whose environment could not start it."""
+    cause = type(error.__cause__ or error).__name__
+    failure = Failure(kind=error.kind, message=str(error), caused_by=cause, turn=0)
+    return Episode(
+        id=task.id,
+        task_id=task.id,
+        group_id=task.id,
+        finish="failed",
+        contexts=(),
+        failure=failure,
+        isolation=isolation,
+    )
+
+
 async def evaluate_policy(
     worker: Worker,
     tasks: Sequence[Task],
@@ -121,6 +140,8 @@ async def evaluate_policy(
             env = worker.new()
             try:
                 episode = await play(env, task, policy, seed=seed)
+            except InfrastructureError as error:
+                episode = not_started(task, error, env.isolation)
             finally:
                 await env.close()
         if watch is not None:
@@ -132,13 +153,39 @@ async def evaluate_policy(
 
 def bench_row(env: str, level: int, split: Split, policy: str, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Give one row of a benchmark's JSON."""
-    return {"env": env, "level": level, "split": split, "policy": policy} | score(episodes).to_json()
+    row = {"env": env, "level": level, "split": split, "policy": policy} | score(episodes).to_json()
+    failed = next((e.failure.message for e in episodes if e.failure is not None), "")
+    isolation = next((e.isolation for e in episodes if e.isolation), "")
+    return row | {"isolation": isolation, "first_failure": failed}
+
+
+def has_expert(spec: EnvSpec) -> bool:
+    """Whether the environment's author wrote an expert."""
+    return callable(getattr(spec.kind if inspect.isclass(spec.kind) else spec.make(), "expert", None))
+
+
+def possible_policies(spec: EnvSpec) -> list[str]:
+    """Give the policies that need no model and that the environment allows."""
+    return ["random", "valid-random", *(["expert"] if has_expert(spec) else [])]
+
+
+@contextlib.contextmanager
+def named(spec: EnvSpec) -> Iterator[None]:
+    """Turn what an environment raises by itself into one line for its author."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except InfrastructureError as error:
+        raise ConfigError(f"{spec.name}: {error}; `agentrl check {spec.name}` tells more") from error
+    except Exception as error:
+        raise ConfigError(f"{spec.name} raised {type(error).__name__}: {error}") from error
 
 
 def bench(
     spec: EnvSpec,
     *,
-    policies: Sequence[str],
+    policies: Sequence[str] | None = None,
     tasks: int = 100,
     level: int | None = None,
     split: Split = "test",
@@ -149,7 +196,7 @@ def bench(
 
     Args:
         spec: The environment.
-        policies: "random", "valid-random", "expert", or folders of models.
+        policies: "random", "valid-random", "expert", or folders of models; without models what is possible.
         tasks: How many.
         level: Of the tasks; the environment's first by default.
         split: Of the tasks.
@@ -157,18 +204,41 @@ def bench(
         progress: Is told how far it is.
 
     Raises:
-        ConfigError: An unknown policy, level or split.
+        ConfigError: An unknown policy, level or split, an expert that there is not, or an environment that
+            cannot be made or started or whose expert fails.
     """
     level = spec.levels[0] if level is None else level
     chosen = spec.tasks(split, level=level, seed=seed).take(tasks)
     progress = progress or SilentProgress()
+    names = list(policies) if policies is not None else _default_policies(spec, progress)
+    for name in names:
+        _check_policy(spec, name)
     rows = [
         bench_row(
-            spec.name, level, split, policy, asyncio.run(_bench_one(spec, policy, chosen, seed, progress))
+            spec.name, level, split, name, run_stoppable(_bench_one(spec, name, chosen, seed, progress))
         )
-        for policy in policies
+        for name in names
     ]
     return {"results": rows}
+
+
+def _default_policies(spec: EnvSpec, progress: Progress) -> list[str]:
+    with named(spec):
+        names = possible_policies(spec)
+    if "expert" not in names:
+        progress.note(f"{spec.name} has no expert(observations): measured without one")
+    return names
+
+
+def _check_policy(spec: EnvSpec, name: str) -> None:
+    """Refuse before anything runs what cannot be measured."""
+    if name == "expert":
+        with named(spec):
+            possible = has_expert(spec)
+        if not possible:
+            raise ConfigError(f"{spec.name} has no expert(observations): write one, or use another policy")
+    elif not Path(name).exists():
+        policy_named(name, spec.make)
 
 
 async def _bench_one(
@@ -176,6 +246,8 @@ async def _bench_one(
 ) -> list[Episode]:
     progress.phase(policy, len(tasks))
     async with spec.open() as worker:
+        with named(spec):
+            await worker.new().close()
         if Path(policy).exists():
             from agentrl.checkpoint import table_of
 
@@ -184,5 +256,6 @@ async def _bench_one(
                 return await evaluate_model(
                     strategy, tasks, sampling=Sampling(), seed=seed, watch=lambda _: progress.advance()
                 )
-        chosen = policy_named(policy, worker.raw)
-        return await evaluate_policy(worker, tasks, chosen, seed=seed, watch=lambda _: progress.advance())
+        with named(spec):
+            chosen = policy_named(policy, worker.raw)
+            return await evaluate_policy(worker, tasks, chosen, seed=seed, watch=lambda _: progress.advance())

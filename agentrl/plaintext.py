@@ -31,24 +31,28 @@ PROBE = "\ue000unknown\ue000"
 PROBE_ID = 2**31
 """Stands for what the tokenizer would drop in silence; beyond every vocabulary."""
 CONTROL_LIKE = re.compile(
-    r"<[|｜].*[|｜]>|<0x[0-9A-F]{2}>|\[/?[A-Z_]{3,}\]"
-    r"|</?(?:s|unk|pad|bos|eos|mask|cls|sep|unused\d+|(?:start|end)_of_\w+|tool_\w+|think|answer)>"
+    r"<[|｜].*[|｜]>|\[[|｜].*[|｜]\]|<0x[0-9A-F]{2}>|<</?\w+>>"
+    r"|</?(?:s|[a-zA-Z_]\w[\w.:-]*)>|\[[/@]?[a-zA-Z_][\w.:-]{2,}@?\]"
 )
 """Control tokens that stand in a base vocabulary without being registered as added ones."""
 BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class PlainText:
-    """Encodes and decodes ordinary text over one tokenizer; `forbidden` are the ids that it never gives."""
+    """Encodes and decodes ordinary text over one tokenizer; `forbidden` are the ids that it never gives.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    Besides what is or looks like a control token, those are the ids in `forbid`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, forbid: frozenset[int] = frozenset()) -> None:
         backend = tokenizer.backend_tokenizer
         base: dict[str, int] = backend.get_vocab(with_added_tokens=False)
         self.added: dict[int, str] = {i: t for t, i in tokenizer.get_added_vocab().items()}
         self.added |= {i: str(tokenizer.convert_ids_to_tokens(i)) for i in tokenizer.all_special_ids}
         control = {i for t, i in base.items() if CONTROL_LIKE.fullmatch(t) and not BYTE_PIECE.fullmatch(t)}
         spec = json.loads(backend.to_str())
-        self.forbidden: frozenset[int] = frozenset(self.added) | control | {_reveal_unknown(spec["model"])}
+        unknown = _reveal_unknown(spec["model"])
+        self.forbidden: frozenset[int] = frozenset(self.added) | control | forbid | {unknown}
         self._size = len(tokenizer)
         self._copy = _without_control_tokens(spec, self.forbidden)
         self._cached = functools.lru_cache(CACHED_TEXTS)(self._encode)
@@ -97,8 +101,12 @@ def encode_plain(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return plain_text_of(tokenizer).encode(text)
 
 
-def plain_text_of(tokenizer: PreTrainedTokenizerFast) -> PlainText:
+def plain_text_of(tokenizer: PreTrainedTokenizerFast, forbid: frozenset[int] = frozenset()) -> PlainText:
     """Give the tokenizer's `PlainText`, made once; tokens that are added later are noticed.
+
+    Args:
+        tokenizer: A fast one.
+        forbid: Ids that text must not reach either, such as a dialect's stop ids, whatever their names.
 
     Raises:
         ConfigError: The tokenizer is not a fast one.
@@ -106,12 +114,12 @@ def plain_text_of(tokenizer: PreTrainedTokenizerFast) -> PlainText:
     if not hasattr(tokenizer, "backend_tokenizer"):
         kind = type(tokenizer).__name__
         raise ConfigError(f"{kind} has no `tokenizers` backend: load a fast tokenizer (use_fast=True)")
-    return _plain_text(tokenizer, len(tokenizer))
+    return _plain_text(tokenizer, len(tokenizer), forbid)
 
 
 @functools.lru_cache(maxsize=8)
-def _plain_text(tokenizer: PreTrainedTokenizerFast, size: int) -> PlainText:
-    return PlainText(tokenizer)
+def _plain_text(tokenizer: PreTrainedTokenizerFast, size: int, forbid: frozenset[int]) -> PlainText:
+    return PlainText(tokenizer, forbid)
 
 
 def as_unicode(text: str) -> str:

@@ -11,17 +11,21 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentrl.errors import ConfigError, unknown
+from agentrl.errors import ConfigError, InfrastructureError, unknown
 from agentrl.task import SPLITS, SeededTasks, Split, TaskSource
 
 if TYPE_CHECKING:
     from agentrl.adapter import Adapter
 
 GROUP = "agentrl.environments"
+FITTING = {int: (int,), bool: (bool,), float: (float, int), str: (str,)}
+"""Types that a setting may have, by that of the constructor's default."""
+NEEDED = ("reset", "step")
+"""What every environment has, whatever its class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +38,33 @@ class EnvSpec:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self) -> Any:
-        """Make one raw instance, as its author wrote it."""
-        return self.kind(**self.settings)
+        """Make one raw instance, as its author wrote it.
+
+        Raises:
+            ConfigError: The constructor raised, or what it made is no environment.
+        """
+        try:
+            env = self.kind(**self.settings)
+        except (ConfigError, InfrastructureError):
+            raise
+        except Exception as error:
+            raise ConfigError(f"{self.name} cannot be made: {type(error).__name__}: {error}") from error
+        for method in NEEDED:
+            if not callable(getattr(env, method, None)):
+                raise ConfigError(f"{self.name} makes a {type(env).__name__}, which has no {method}()")
+        return env
+
+    @property
+    def code(self) -> str:
+        """Tell versions of its code apart: a digest of its module, or the version of our own."""
+        module = getattr(self.kind, "__module__", "")
+        if module.startswith("agentrl."):
+            return f"agentrl {version('agentrl')}"
+        file = getattr(sys.modules.get(module), "__file__", None)
+        try:
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
+        except OSError:
+            return ""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Worker]:
@@ -109,19 +138,44 @@ def resolve_env(name: str, **settings: Any) -> EnvSpec:
     """
     known = known_environments()
     short = gym_name(name)
+    if short != name and short in known and not name.endswith("-v0"):
+        raise ConfigError(f"no environment {name!r}; did you mean {name.rpartition('-v')[0] + '-v0'!r}?")
     if short in known:
         kind = load(known[short])
     elif ":" in name:
         kind = load(name)
     else:
+        if name.endswith(".py"):
+            raise ConfigError(f"{name}: name the class too; {candidates(load_file(Path(name)), name)}")
         hint = (
             "; your own: module:Class or file.py:Class"
             if not difflib.get_close_matches(name, known, n=1)
             else ""
         )
         raise ConfigError(unknown("environment", name, known) + hint)
+    check_kind(name, kind)
     check_settings(name, kind, settings)
     return EnvSpec(name=short if short in known else name, kind=kind, settings=settings)
+
+
+def check_kind(name: str, kind: Any) -> None:
+    """Refuse what cannot be an environment.
+
+    Raises:
+        ConfigError: It is neither a class with `reset` and `step` nor a function.
+    """
+    if not callable(kind):
+        raise ConfigError(f"{name} is a {type(kind).__name__}: name a class, or a function that makes one")
+    missing = [m for m in NEEDED if inspect.isclass(kind) and not callable(getattr(kind, m, None))]
+    if missing:
+        raise ConfigError(f"{name} is no environment: it has no {' and no '.join(missing)}")
+
+
+def candidates(module: Any, place: str) -> str:
+    """Say which environments a module defines."""
+    own = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__]
+    names = [f"{place}:{k.__name__}" for k in own if all(hasattr(k, m) for m in NEEDED)]
+    return f"did you mean {' or '.join(map(repr, names))}?" if names else "it defines no environment"
 
 
 def gym_name(name: str) -> str:
@@ -200,3 +254,8 @@ def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
     for key in settings:
         if key not in parameters:
             raise ConfigError(f"{name}: {unknown('setting', key, parameters)}")
+        wanted, got = type(parameters[key].default), type(settings[key])
+        if wanted in FITTING and got not in FITTING[wanted]:
+            raise ConfigError(
+                f"{name}: setting {key}={settings[key]!r} is {got.__name__}: it must be {wanted.__name__}"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ MARK = "agentrl"
 """Key of `config.json` that tells a run from any other folder with a file of that name; its value is our
 version.
 """
+CONTENT = {"env_code": "environment code", "model_files": "model files"}
+"""Entries that are digests: only that they differ is worth saying."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -32,6 +35,13 @@ class RunFolder:
         """What a finished run ended with; None while there is none."""
         file = self.path / "result.json"
         return json.loads(file.read_text()) if file.is_file() else None
+
+    def discard_empty(self) -> None:
+        """Remove a folder in which nothing was trained, and `runs/` where it held nothing else."""
+        if {file.name for file in self.path.glob("*")} <= {"config.json"}:
+            shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one step's numbers."""
@@ -61,7 +71,8 @@ def default_name(env: str, algorithm: str, model: str, seed: int) -> str:
     """
     short = env.rpartition(":")[2] or env
     parts = (short, algorithm, Path(model).name or "model", str(seed))
-    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", p) for p in parts)
+    name = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", p) for p in parts)
+    return (name if name[0].isalnum() else f"run{name}")[:128]
 
 
 def open_run(
@@ -81,8 +92,7 @@ def open_run(
             cannot be written.
     """
     folder = Path(name) if "/" in name else (root or Path("runs")) / name
-    if not NAME.fullmatch(name.rpartition("/")[2]):
-        raise ConfigError(f"run {name!r}: use letters, digits, '.', '_' and '-'")
+    check_name(name)
     run = RunFolder(path=folder)
     stored = _stored_config(folder)
     if fresh and (stored is not None or not folder.exists()):
@@ -90,9 +100,8 @@ def open_run(
         stored = None
     plain = {MARK: VERSION} | json.loads(json.dumps(config, default=str))
     if stored is not None and {**stored, MARK: VERSION} != plain:
-        changed = sorted(k for k in {*stored, *plain} - {MARK} if stored.get(k) != plain.get(k))
         raise ConfigError(
-            f"{folder} holds a run with another {', '.join(changed)}: "
+            f"{folder} holds a run with {differences(stored, plain)}: "
             "choose another --run NAME, or --fresh to replace it"
         )
     if stored is None and folder.exists() and any(folder.iterdir()):
@@ -105,6 +114,37 @@ def open_run(
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}") from error
     return run
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a run.
+
+    Raises:
+        ConfigError: It has other characters.
+    """
+    if not NAME.fullmatch(name.rpartition("/")[2]):
+        raise ConfigError(f"run {name!r}: use letters, digits, '.', '_' and '-'")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Name what differs between two configurations.
+
+    >>> differences({"seed": 0, "algorithm_settings": {"steps": 1}}, {"algorithm_settings": {"steps": 40}})
+    'algorithm_settings.steps: 1 → 40, seed: 0 → None'
+    """
+    found = []
+    for key in sorted({*old, *new} - {MARK}):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if key in CONTENT:
+            found.append(f"other {CONTENT[key]}")
+        elif isinstance(before, Mapping) and isinstance(after, Mapping):
+            names = sorted(n for n in {*before, *after} if before.get(n) != after.get(n))
+            found += [f"{key}.{n}: {before.get(n)} → {after.get(n)}" for n in names]
+        else:
+            found.append(f"{key}: {before} → {after}")
+    return ", ".join(found)
 
 
 def _stored_config(folder: Path) -> dict[str, Any] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
 import inspect
 import json
 import math
@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, SupportsFloat
+from typing import Any, ClassVar, Self, SupportsFloat
 
 import gymnasium
 import numpy as np
@@ -22,16 +22,13 @@ from agentrl.environment import CallRecord, Observation, StepResult
 from agentrl.errors import InfrastructureError, RewardError, ToolError, ToolFault, unknown
 from agentrl.message import Action, Call, Part, Text, ToolResult
 from agentrl.task import Split, Task
+from agentrl.taskspace import Made, TaskSpace, fingerprint, plain, survey
 from agentrl.toolkit import ToolSpec, is_tool, spec_of
+
+__all__ = ["AnyText", "ToolEnv", "as_parts", "fingerprint", "read_action", "read_reward", "tools_of"]
 
 TEST_SHARE = 5
 """One task in this many is held out for the test split."""
-NOT_OF_THE_TASK = frozenset({"_np_random", "_np_random_seed", "shared", "split", "level", "spec"})
-"""What Gymnasium or the rollout sets: equal tasks have equal fingerprints, whoever made the instance."""
-SMALL_SPACE = 128
-"""Task spaces with fewer distinct tasks are not split: holding tasks out would take part of the skill
-away.
-"""
 
 
 class AnyText(Space[str]):
@@ -106,7 +103,14 @@ class ToolEnv(gymnasium.Env[str, str]):
     observation_space = AnyText()
     action_space = AnyText()
     _play: Play | None = None
-    _small: ClassVar[bool | None] = None
+    _made: Made = Made()
+    _spaces: ClassVar[dict[tuple[int, str], TaskSpace]] = {}
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
+        """Remember with what it is made: the split of the tasks must not depend on what was played."""
+        env = super().__new__(cls)
+        env._made = Made(arguments=arguments, settings=settings)
+        return env
 
     @classmethod
     def open_shared(cls, **settings: Any) -> AbstractAsyncContextManager[Any] | None:
@@ -126,7 +130,8 @@ class ToolEnv(gymnasium.Env[str, str]):
     def end(self, reward: float, *, correct: bool | None = None) -> None:
         """End the episode from inside a tool; correct means reward >= 1 unless said otherwise."""
         assert self._play is not None
-        self._play.ending = float(reward), reward >= 1 if correct is None else correct
+        value = as_number(reward, "end(reward) takes a float")
+        self._play.ending = value, value >= 1 if correct is None else correct
 
     # What the rollout uses.
 
@@ -189,22 +194,30 @@ class ToolEnv(gymnasium.Env[str, str]):
     async def _draw(self, task: Task) -> Any:
         """Draw until the task belongs to its split, so that train and test never share one."""
         wanted = {"train": False, "test": True}.get(task.split)
-        if wanted is not None and await self._is_small():  # asked first: it draws tasks of its own
-            wanted = None
+        space = None if wanted is None else await self._space()
         for attempt in range(64):
             shown = await settled(self.task(np.random.default_rng([task.seed, attempt])))
-            if wanted is None or self._held_out(shown) == wanted:
+            if space is None or space.small:
+                return shown
+            if (space.fingerprint(self, shown) % TEST_SHARE == 0) == wanted:
                 return shown
         return shown
 
-    async def _is_small(self) -> bool:
-        kind = type(self)
-        if "_small" not in vars(kind):
-            kind._small = await count_distinct(kind, self) < SMALL_SPACE
-        return bool(kind._small)
-
-    def _held_out(self, shown: Any) -> bool:
-        return fingerprint(self, shown) % TEST_SHARE == 0
+    async def _space(self) -> TaskSpace:
+        """Survey the tasks on an untouched instance, once per class, level and settings."""
+        kind: Any = type(self)
+        made = self._made
+        if "_spaces" not in vars(kind):
+            kind._spaces = {}
+        key = self.level, plain((made.arguments, made.settings))
+        if key not in kind._spaces:
+            scratch = kind(*made.arguments, **made.settings)
+            scratch.shared, scratch.level = self.shared, self.level
+            kind._spaces[key] = await survey(scratch)
+            with contextlib.suppress(Exception):  # a faulty close is told when the episode's own ends
+                await settled(scratch.close())
+        space: TaskSpace = kind._spaces[key]
+        return space
 
     async def _judge(self, answer: str) -> tuple[float, dict[str, float], bool]:
         try:
@@ -249,7 +262,7 @@ class ToolEnv(gymnasium.Env[str, str]):
         try:
             arguments = self._spec(one.name).bind(one.arguments)
             valid = True
-            text, ok = str(await settled(getattr(self, one.name)(**arguments))), True
+            text, ok = self._shown(one.name, await settled(getattr(self, one.name)(**arguments))), True
         except ToolError as error:
             text = str(error)
         except InfrastructureError:
@@ -258,6 +271,16 @@ class ToolEnv(gymnasium.Env[str, str]):
             raise ToolFault(f"tool {one.name!r} raised {type(error).__name__}: {error}") from error
         record = CallRecord(call=one, valid=valid, ok=ok, seconds=time.perf_counter() - started)
         return ToolResult(call_id=one.id, name=one.name, text=text, error=not ok), record
+
+    def _shown(self, name: str, value: Any) -> str:
+        """Turn what a tool returned into what the model reads."""
+        if value is not None:
+            return str(value)
+        returns = inspect.signature(getattr(self, name)).return_annotation
+        ended = self._play is not None and self._play.ending is not None
+        if ended or returns in (None, "None"):
+            return "done"
+        raise ToolFault(f"tool {name!r} returned None: return text or a number, or annotate it `-> None`")
 
 
 def tools_of(env: Any) -> tuple[ToolSpec, ...]:
@@ -310,14 +333,33 @@ def read_reward(verdict: Any) -> tuple[float, dict[str, float], bool]:
     >>> read_reward({"exact": 1.0, "length": -0.1})
     (0.9, {'exact': 1.0, 'length': -0.1}, False)
     """
-    parts = dict(verdict) if isinstance(verdict, Mapping) else {}
+    if isinstance(verdict, Mapping) and verdict:
+        parts = {k: as_number(v, "return a float, or a dict of floats") for k, v in verdict.items()}
+        value = as_number(sum(parts.values()), "return a float, or a dict of floats")
+    else:
+        parts, value = {}, as_number(verdict, "return a float, or a dict of floats")
+    return value, parts, value >= 1.0
+
+
+def as_number(reward: Any, remedy: str = "return a float") -> float:
+    """Read a reward: a number of Python, NumPy or torch, alone or in an array without dimensions.
+
+    >>> as_number(np.float32(0.5)), as_number(True)
+    (0.5, 1.0)
+
+    Raises:
+        RewardError: It is no finite number; text is none, whatever it says.
+    """
     try:
-        value = float(sum(parts.values()) if parts else verdict)
+        value = reward.item() if getattr(reward, "ndim", None) == 0 else reward
+        if isinstance(value, (str, bytes, bytearray)):
+            raise TypeError
+        number = float(value)
     except (TypeError, ValueError):
-        raise RewardError(f"reward {verdict!r} is no number: return a float, or a dict of floats") from None
-    if not math.isfinite(value):
-        raise RewardError(f"reward {value} is not finite: return a float, or a dict of floats")
-    return value, {k: float(v) for k, v in parts.items()}, value >= 1.0
+        raise RewardError(f"reward {reward!r} is no number: {remedy}") from None
+    if not math.isfinite(number):
+        raise RewardError(f"reward {number} is not finite: {remedy}")
+    return number
 
 
 def read_action(text: str) -> Action:
@@ -338,33 +380,3 @@ def read_action(text: str) -> Action:
             return Action(calls=(Call(id="0", name=data["name"], arguments=arguments),))
         return Action(malformed=(f"arguments of {data['name']!r} must be an object",))
     return Action(text=text)
-
-
-def fingerprint(env: ToolEnv, shown: Any) -> int:
-    """Tell tasks apart by what is shown and by the plain data that the author keeps in `self`."""
-    facts = {k: v for k, v in vars(env).items() if k not in NOT_OF_THE_TASK and not k.startswith("_play")}
-    text = repr((shown, sorted((k, _plain(v)) for k, v in facts.items())))
-    return int.from_bytes(
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
-    )
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, (str, int, float, bool, bytes, type(None), np.generic)):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return repr(sorted((_plain(k), _plain(v)) for k, v in value.items()))
-    if isinstance(value, (set, frozenset)):
-        return repr(sorted(map(_plain, value)))
-    if isinstance(value, (Sequence, np.ndarray)):
-        return repr([_plain(v) for v in value])
-    return type(value).__name__
-
-
-async def count_distinct(kind: type[ToolEnv], env: ToolEnv, draws: int = 256) -> int:
-    """Count different tasks among some draws of `task`; leaves `env` with the last of them."""
-    seen = set()
-    for seed in range(draws):
-        shown = await settled(env.task(np.random.default_rng([seed, 7])))
-        seen.add(fingerprint(env, shown))
-    return len(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -89,7 +90,9 @@ class Plan:
         return {
             "env": self.spec.name,
             "env_settings": dict(self.spec.settings),
+            "env_code": self.spec.code,
             "model": self.model,
+            **({} if self.tiny else {"model_files": model_files(Path(self.model))}),
             "algorithm": self.recipe.name,
             "algorithm_settings": dict(self.recipe.settings),
             "level": self.level,
@@ -131,6 +134,8 @@ def make_plan(
     level = spec.levels[0] if rollout.level is None else rollout.level
     level = int(spec.settings.get("level", level)) if rollout.level is None else level
     spec.tasks("train", level=level)
+    if not model:
+        raise ConfigError("--model is empty: give 'tiny' or a checkpoint folder")
     if model != TINY and not Path(model).exists():
         near = sorted(p.name for p in Path(model).parent.glob("*")) if Path(model).parent.is_dir() else []
         raise ConfigError(f"{unknown('model', model, [TINY, *near])}; give 'tiny' or a checkpoint folder")
@@ -146,6 +151,17 @@ def make_plan(
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
         tiny_settings=read_part(TinySettings, "tiny", parts["tiny"]),
     )
+
+
+def model_files(folder: Path) -> dict[str, str]:
+    """Tell versions of a checkpoint apart: its settings by digest, its weights by size and time of change."""
+    found = {}
+    for file in sorted(folder.glob("*")):
+        if file.name == "config.json":
+            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        elif file.suffix == ".safetensors":
+            found[file.name] = f"{file.stat().st_size} {file.stat().st_mtime_ns}"
+    return found
 
 
 def find_env(env: str | type, settings: Mapping[str, Any]) -> EnvSpec:

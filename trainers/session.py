@@ -22,7 +22,7 @@ from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
-from agentrl.runs import RunFolder, default_name, open_run
+from agentrl.runs import RunFolder, check_name, default_name, open_run
 from agentrl.task import Split, Task, derive_seed
 from agentrl.trainers.estimate import estimate
 from agentrl.trainers.inspecting import inspected
@@ -66,14 +66,19 @@ def train(
     """
     plan = make_plan(env, model=model, algorithm=algorithm, steps=steps, seed=seed, settings=settings)
     progress = progress or SilentProgress()
+    name = run or default_name(plan.spec.name, plan.recipe.name, model, seed)
+    check_name(name)
     if dry_run:
         return asyncio.run(preview(plan, progress))
-    name = run or default_name(plan.spec.name, plan.recipe.name, model, seed)
     folder = open_run(name, plan.config(), fresh=fresh)
     if folder.result is not None and not inspect:
         progress.note(f"{folder.path} is finished: this is its result; --fresh trains it anew")
         return folder.result
-    return asyncio.run(Session(plan=plan, folder=folder, progress=progress, inspect=inspect).run())
+    try:
+        return asyncio.run(Session(plan=plan, folder=folder, progress=progress, inspect=inspect).run())
+    except ConfigError:
+        folder.discard_empty()
+        raise
 
 
 async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:

@@ -6,7 +6,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agentrl.check.bench import Bench
-from agentrl.check.checks import acting, closing, contract, determinism, expert, forks, rewards, tasks, texts
+from agentrl.check.checks import (
+    acting,
+    closing,
+    contract,
+    determinism,
+    expert,
+    fooling,
+    forks,
+    rewards,
+    tasks,
+    texts,
+)
 
 Probe = Callable[[Bench], Awaitable[Any]]
 
@@ -24,11 +35,15 @@ PROBES: dict[str, Probe] = {
     "task-source": tasks.task_source,
     "splits-disjoint": tasks.splits_disjoint,
     "levels": tasks.levels_differ,
+    "upwards": tasks.upwards,
+    "downwards": tasks.downwards,
     "fork-equality": forks.fork_equality,
     "fork-independence": forks.fork_independence,
     "reward-range": rewards.reward_range,
     "correct-against-reward": rewards.correct_against_reward,
-    "judge-not-fooled": rewards.judge_not_fooled,
+    "judge-not-fooled": fooling.judge_not_fooled,
+    "constant-answer": fooling.constant_answer,
+    "text-as-code": fooling.text_as_code,
     "ends": contract.ends,
     "step-after-end": rewards.step_after_end,
     "garbage-actions": acting.garbage_actions,
@@ -46,4 +61,5 @@ PROBES: dict[str, Probe] = {
     "leaks": closing.leaks,
     "side-effects": closing.side_effects,
 }
-"""What a worker can be asked to do; "trace" is the raw material of "determinism-across-processes"."""
+"""What a worker can be asked to do; "trace" is the raw material of "determinism-across-processes",
+"upwards" and "downwards" are that of "task-order"."""

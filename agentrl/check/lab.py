@@ -29,7 +29,7 @@ class Lab:
         self._workers: dict[str, WorkerProcess] = {}
 
     def ask(self, changes: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Have a check done in a process with some `changes`: any of hash, clock, files, joined by commas."""
+        """Have a check done in a process with some `changes`: some of `run.CAUSES`, joined by commas."""
         worker = self._workers.get(changes)
         if worker is None or not worker.alive:
             worker = self._workers[changes] = WorkerProcess(changes)

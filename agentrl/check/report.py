@@ -37,6 +37,8 @@ class Report:
 
     env: str
     checks: tuple[CheckResult, ...]
+    isolation: str = ""
+    """How the environment isolates the code that it runs; '' where it runs none."""
 
     @property
     def passed(self) -> bool:
@@ -51,4 +53,4 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON data."""
         checks = [{"name": c.name, "passed": c.passed, "detail": c.detail} for c in self.checks]
-        return {"env": self.env, "passed": self.passed, "checks": checks}
+        return {"env": self.env, "passed": self.passed, "isolation": self.isolation, "checks": checks}

@@ -31,11 +31,14 @@ CHECKS = (
     "task-source",
     "splits-disjoint",
     "levels",
+    "task-order",
     "fork-equality",
     "fork-independence",
     "reward-range",
     "correct-against-reward",
     "judge-not-fooled",
+    "constant-answer",
+    "text-as-code",
     "ends",
     "step-after-end",
     "garbage-actions",
@@ -58,7 +61,11 @@ CAUSES = {
     "hash": "the order of a set or hash() decides: sort it",
     "clock": "the clock or calendar decides: draw it from the rng",
     "files": "the order of a folder's files decides: sort os.listdir",
+    "folder": "the current folder decides: find files with Path(__file__).parent, or a setting",
+    "host": "the name of the host or the user decides: leave it out",
 }
+ROOTS = ("loads",)
+"""When one of these fails, the same fault would be told again by all that follow."""
 PATIENCE = 2
 """After so many checks that hung, the rest is not tried."""
 ALWAYS = frozenset({"close-under-hang", "closes"})
@@ -128,37 +135,42 @@ def _known(name: str) -> str:
 
 
 def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckResult]:
-    hung: list[str] = []
+    hung, broken = list[str](), ""
     for name in (c for c in CHECKS if c in chosen):
+        if broken:
+            yield CheckResult(name=name, passed=False, detail=f"not run: mend {broken!r} first")
+            continue
         if len(hung) >= PATIENCE and name not in ALWAYS:
             yield CheckResult(name=name, passed=False, detail=f"not run: mend {hung[0]!r} first, which hung")
             continue
-        answer = (
-            _across_processes(lab, plan)
-            if name == "determinism-across-processes"
-            else lab.ask("", plan.request(name))
-        )
+        comparison = COMPARISONS.get(name)
+        answer = comparison(lab, plan) if comparison else lab.ask("", plan.request(name))
         if answer.get("config"):
             yield CheckResult(name=name, passed=False, detail=answer["detail"])
             return
         if answer.get("hung"):
             hung.append(name)
+        elif not answer["passed"] and (name in ROOTS or (name == "responds" and answer.get("died"))):
+            broken = name
         yield CheckResult(name=name, passed=answer["passed"], detail=answer["detail"])
 
 
 def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:
     """Compare episodes of two processes that differ in what must not matter."""
     here = lab.ask("", plan.request("trace"))
-    there = lab.ask("hash,clock,files", plan.request("trace"))
-    for answer in (here, there):
-        if "data" not in answer:
-            return answer
+    there = lab.ask(",".join(CAUSES), plan.request("trace"))
+    if "data" not in here:
+        return here
+    if "data" not in there:
+        causes = [c for c in CAUSES if "data" not in lab.ask(c, plan.request("trace"))]
+        why = "; ".join(CAUSES[c] for c in causes) or "clock, folder, host or order of files matters"
+        return there | {"passed": False, "detail": f"in another process: {there['detail']}; {why}"}
     found = _parting(here["data"], there["data"])
     if found is None:
         count = sum(len(e["lines"]) for e in here["data"])
         return {
             "passed": True,
-            "detail": f"{count} observations are equal under another hash seed, clock and file order",
+            "detail": f"{count} observations are equal under another hash seed, clock, folder and host",
         }
     causes = [c for c in CAUSES if _parting(here["data"], lab.ask(c, plan.request("trace")).get("data", []))]
     again = _parting(here["data"], lab.ask("", plan.request("trace")).get("data", []))
@@ -167,6 +179,25 @@ def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:
     else:
         why = "; ".join(CAUSES[c] for c in causes)
     return {"passed": False, "detail": f"{found} in another process; {why}"}
+
+
+def _task_order(lab: Lab, plan: Plan) -> dict[str, Any]:
+    """Compare tasks of all levels and splits that two processes started in opposite orders."""
+    up, down = (lab.ask("", plan.request(way)) for way in ("upwards", "downwards"))
+    for answer in (up, down):
+        if "data" not in answer:
+            return answer
+    back = {e["task"]: e for e in down["data"]}
+    both = [e for e in up["data"] if e["task"] in back]
+    found = _parting(both, [back[e["task"]] for e in both])
+    if found is None:
+        return {"passed": True, "detail": f"{len(both)} tasks are the same in both orders"}
+    mend = "keep nothing of other levels, splits or tasks in the class or module"
+    return {"passed": False, "detail": f"{found} when other levels or splits were played first; {mend}"}
+
+
+COMPARISONS = {"determinism-across-processes": _across_processes, "task-order": _task_order}
+"""Checks that need two processes."""
 
 
 def _parting(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> str | None:

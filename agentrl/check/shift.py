@@ -1,24 +1,40 @@
-"""Changes that must not matter to an environment: another clock, another order of files."""
+"""Changes that must not matter to an environment: another clock, order of files, host and user."""
 
 from __future__ import annotations
 
 import datetime
+import getpass
 import os
+import platform
 import random
+import socket
 import time
 from collections.abc import Iterable
 from typing import Any
 
 SECONDS = 400 * 86400 + 5 * 3600 + 7 * 60 + 11.125
 CLOCKS = {"time": SECONDS, "time_ns": int(SECONDS) * 10**9}
+HOST, USER = "agentrl-check-host", "agentrl-check-user"
 READERS = ("localtime", "gmtime", "ctime")
 
 
 def apply(changes: Iterable[str]) -> None:
     """Make the named changes to this process."""
-    makers = {"clock": move_clock, "files": mix_files}
-    for name in filter(None, changes):
-        makers[name]()
+    makers = {"clock": move_clock, "files": mix_files, "host": rename_host}
+    for name in changes:
+        if name in makers:
+            makers[name]()
+
+
+def rename_host() -> None:
+    """Give the machine and the user names that cannot be mistaken."""
+    real = os.uname()
+    moved_uname = os.uname_result((real.sysname, HOST, real.release, real.version, real.machine))
+    os.uname = lambda: moved_uname
+    socket.gethostname = platform.node = lambda: HOST
+    socket.getfqdn = lambda name="": name or HOST
+    os.getlogin = getpass.getuser = lambda: USER
+    os.environ |= {n: USER for n in ("USER", "LOGNAME", "USERNAME")} | {"HOSTNAME": HOST}
 
 
 def mix_files() -> None:

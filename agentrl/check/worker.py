@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import io
 import json
 import os
 import resource
@@ -38,12 +39,13 @@ MEMORY = 6 << 30
 
 def main(changes: str) -> None:
     """Serve requests until the input ends; `changes` names what differs from an ordinary process."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers, requests = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)
+    close_stdin()
     adopt_orphans()
     shift.apply(changes.split(","))
-    for line in sys.stdin:
-        request = json.loads(line)
+    for line in requests:
+        request = json.loads(line) | {"changes": changes.split(",")}
         imported = preload(request)
         reply = imported or run_forked(request)
         print(json.dumps(reply), file=answers, flush=True)
@@ -53,6 +55,25 @@ def adopt_orphans() -> None:
     """Become the parent of orphaned descendants, so that none escapes."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class NoInput(io.TextIOWrapper):
+    """A standard input at which nobody sits."""
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        """Refuse."""
+        raise EOFError("it reads stdin (input()), where nobody types: take input from the model's calls")
+
+    def read(self, size: int | None = -1, /) -> str:
+        """Refuse."""
+        return self.readline()
+
+
+def close_stdin() -> None:
+    """Let reading from stdin fail at once, here and in processes below, instead of waiting."""
+    null = open(os.devnull, "rb")
+    os.dup2(null.fileno(), 0)
+    sys.stdin = NoInput(null)
 
 
 def preload(request: Reply) -> Reply | None:
@@ -96,7 +117,11 @@ def read_verdict(reader: int, seconds: float) -> Reply:
             break
         data = os.read(reader, 65536)
         if not data:
-            return {"passed": False, "detail": f"the process died while {note}: the environment ended it"}
+            return {
+                "passed": False,
+                "detail": f"the process died while {note}: the environment ended it",
+                "died": True,
+            }
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
@@ -137,6 +162,8 @@ def execute(request: Reply, pipe: int, folder: str) -> None:
     adopt_orphans()
     limit_memory()
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+    if "folder" in request["changes"] and not uses_paths(request["settings"]):
+        os.chdir(folder)
 
     def send(message: Reply) -> None:
         os.write(pipe, json.dumps(message).encode() + b"\n")
@@ -151,6 +178,11 @@ def execute(request: Reply, pipe: int, folder: str) -> None:
     )
     with contextlib.suppress(BaseException):
         asyncio.run(judge(PROBES[request["check"]], bench, send))
+
+
+def uses_paths(settings: Reply) -> bool:
+    """Whether a setting names something in the current folder, which its author may do."""
+    return any(isinstance(v, str) and v and os.path.exists(v) for v in settings.values())
 
 
 def limit_memory() -> None:

@@ -16,7 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_environment(parser)
     parser.add_argument(
-        "--policy", action="append", help="random, valid-random, expert, or a model folder; may be repeated"
+        "--policy",
+        action="append",
+        help="random, valid-random, expert, or a model folder; may be repeated (default: the first three)",
     )
     parser.add_argument("--tasks", type=at_least(1), default=100, help="how many tasks (default: 100)")
     add_task_choice(parser)
@@ -31,7 +33,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     try:
         result = bench(
             environment_of(options),
-            policies=options.policy or ["random", "valid-random", "expert"],
+            policies=options.policy,
             tasks=options.tasks,
             level=options.level,
             split=options.split,
@@ -43,6 +45,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     for data in result["results"]:
         refuse_hopeless(data)
     out.table([HEADER, *map(row, result["results"])])
+    for data in result["results"]:
+        if data["first_failure"]:
+            out.say(f"{data['policy']}: first failure: {data['first_failure']}")
     out.result(result)
     return 0
 
@@ -58,11 +63,12 @@ def refuse_hopeless(data: dict[str, Any]) -> None:
     kinds = ", ".join(f"{n} {kind}" for kind, n in data["failures"].items())
     name = data["env"]
     raise ConfigError(
-        f"every episode of {data['policy']!r} on {name} failed ({kinds}): `agentrl check {name}` says why"
+        f"every episode of {data['policy']!r} on {name} failed ({kinds}), the first with: "
+        f"{data['first_failure']}; `agentrl check {name}` tells more"
     )
 
 
-HEADER = ("policy", "success", "95 %", "turns", "calls", "failures", "env")
+HEADER = ("policy", "success", "95 %", "turns", "calls", "failures", "isolation", "env")
 
 
 def row(data: dict[str, Any]) -> tuple[str, ...]:
@@ -78,6 +84,7 @@ def row(data: dict[str, Any]) -> tuple[str, ...]:
         f"{data['turns']:.1f}",
         str(data["calls"]),
         failures,
+        data["isolation"] or "runs no code",
         where,
     )
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
+from dataclasses import replace
 
 from agentrl.cli.command import Command, add_environment, at_least
 from agentrl.cli.output import Output
-from agentrl.cli.settings import add_settings, environment_of
+from agentrl.cli.settings import add_settings, environment_of, runs_code
+from agentrl.errors import ConfigError, InfrastructureError
+from agentrl.registry import EnvSpec
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +30,28 @@ def run(options: argparse.Namespace, out: Output) -> int:
     def show(check: CheckResult) -> None:
         out.say(f"  {'ok  ' if check.passed else 'FAIL'}  {check.name:<{width}}  {check.detail}".rstrip())
 
-    report = check_environment(environment_of(options), seed=options.seed, watch=show)
+    spec = environment_of(options)
+    report = check_environment(spec, seed=options.seed, watch=show)
+    if runs_code(spec.kind):
+        report = replace(report, isolation=asyncio.run(isolation_of(spec)))
+        out.say(f"isolation: {report.isolation or 'unknown'}")
     count = len(report.checks)
     said = "sound" if report.passed else f"{len(report.failed)} of {count} checks failed"
     out.say(f"{report.env}: {said}")
     out.result(report.to_json())
     return 0 if report.passed else 1
+
+
+async def isolation_of(spec: EnvSpec) -> str:
+    """Name how an environment isolates the code that it runs; '' where it cannot be opened."""
+    with contextlib.suppress(ConfigError, InfrastructureError):
+        async with spec.open() as worker:
+            env = worker.new()
+            try:
+                return env.isolation
+            finally:
+                await env.close()
+    return ""
 
 
 COMMAND = Command(

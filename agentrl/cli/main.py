@@ -102,6 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `agentrl envs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        said = f"internal error: {type(error).__name__}: {one_line(error)}"
+        print(f"agentrl: {said} (run with --debug for the traceback)", file=sys.stderr)
+        return FAILED
     finally:
         signal.signal(signal.SIGTERM, before)
 

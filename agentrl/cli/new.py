@@ -6,6 +6,7 @@ import argparse
 import builtins
 import keyword
 import sys
+from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,11 +37,16 @@ def checked_name(name: str) -> str:
         raise ConfigError(
             f"{name!r} cannot be the name of a module: use letters, digits and '_', as in my_env"
         )
-    if name in sys.stdlib_module_names or name == "agentrl" or hasattr(builtins, class_name(name)):
+    if name in sys.stdlib_module_names or is_installed(name) or hasattr(builtins, class_name(name)):
         raise ConfigError(
             f"{name!r} would hide what Python or AgentRL calls so: take another name, as in my_{name}"
         )
     return name
+
+
+def is_installed(name: str) -> bool:
+    """Whether an installed package, or one of its modules, has this name."""
+    return name == "agentrl" or name in packages_distributions()
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

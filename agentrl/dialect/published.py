@@ -44,8 +44,8 @@ class RenderersDialect:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, config: Any = None) -> None:
         self._renderer = _renderer(tokenizer, config)
-        self._plain = plain_text_of(tokenizer)
         self.stop_ids = frozenset(map(int, self._renderer.get_stop_token_ids()))
+        self._plain = plain_text_of(tokenizer, self.stop_ids)
 
     def prompt(self, system: str, tools: Sequence[ToolSpec], task: Sequence[Part]) -> Encoded:
         """Write everything before the agent's first token."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -33,12 +34,14 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens={self.max_tokens}: need 1 or more")
-        if self.temperature < 0:
-            raise ConfigError(f"temperature={self.temperature}: need 0 (greedy) or more")
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(f"temperature={self.temperature}: need 0 (greedy) or a finite number above it")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p={self.top_p}: need a value in (0, 1]")
         if self.top_k < 0:
             raise ConfigError(f"top_k={self.top_k}: need 0 (all) or more")
+        if "" in self.stop_strings:
+            raise ConfigError(f"stop_strings={self.stop_strings!r}: leave out '', which every text holds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

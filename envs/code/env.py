@@ -12,7 +12,15 @@ import numpy as np
 
 from agentrl.envs.code.families import all_families, families
 from agentrl.envs.code.judge import judge
-from agentrl.envs.code.market import PRELUDE, fill, read_requests
+from agentrl.envs.code.market import (
+    CROWDED,
+    ONE_QUESTION,
+    PRELUDE,
+    fill,
+    read_first,
+    read_requests,
+    shows_too_much,
+)
 from agentrl.envs.code.problem import Problem, pick
 from agentrl.errors import ConfigError, ToolError, unknown
 from agentrl.message import Action
@@ -140,13 +148,18 @@ class CodeEnv(ToolEnv):
         box = await self._open_box()
         ran = await box.run(code)
         live = self._live
-        live.replies |= read_requests(ran.values, live.problem.facts if live.problem else {})
-        output = fill(ran.output, live.replies).rstrip()
+        read = read_first if self.level == 0 else read_requests
+        live.replies |= read(ran.values, live.problem.facts if live.problem else {})
         if not ran.alive:
             await self._release()
-        if ran.ok and ran.alive:
-            return self._cut(output) or SILENT
-        raise ToolError(self._cut("\n".join(filter(None, (output, fill(self._error(ran), live.replies))))))
+        whole = ran.ok and ran.alive
+        shown = ran.output if whole else "\n".join(filter(None, (ran.output.rstrip(), self._error(ran))))
+        if self.level == 0 and shows_too_much(shown):
+            raise ToolError(CROWDED)
+        shown = self._cut(fill(shown, live.replies).rstrip())
+        if not whole or ONE_QUESTION in shown:
+            raise ToolError(shown)
+        return shown or SILENT
 
     async def reward(self, answer: str) -> float | dict[str, float]:
         problem = self._live.problem

@@ -6,24 +6,40 @@ family (`Rule`: 8 · 19 · 60 · 60 · 60 · 36).
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from agentrl.envs.code import steps
+from agentrl.envs.code.hidden import NUM_RANDOM, Function, Input, cases_of, choose, inputs_of
 from agentrl.envs.code.judge import Case
 from agentrl.envs.code.problem import Problem, pick, some
 from agentrl.envs.code.questions import python
 from agentrl.message import Action, answer
-from agentrl.task import derive_seed
 
-NUM_CASES = 8
 THEN = ", then "
-Input = Callable[[np.random.Generator], Any]
-Function = Callable[..., Any]
+EDGE_NUMBER = tuple(range(-12, 72))
+"""Numbers around every bound that a rule may have."""
+RUNS = [[x * 7 % 12 + low for x in range(12)] for low in range(-42, 60, 6)]
+ALONE = range(-41, 61)
+EDGE_NUMBERS = ([], *RUNS, *([x % 5 - 2 for x in run[:9]] for run in RUNS), *([x] for x in ALONE))
+"""Every number that is drawn, among its neighbors and alone; repetitions."""
+EDGE_WORDS: tuple[list[str], ...] = (
+    [],
+    ["a"],
+    ["ba", "ab", "b", "ba", "aab", "ab"],
+    list(steps.LETTERS),
+    list("zyxzabcab"),
+)
+EDGE_PAIRS = (
+    [],
+    *([[w, n] for w, n in zip("abacbd", run, strict=False)] for run in RUNS),
+    *([["x", n]] for n in range(-31, 61)),
+)
 
 
 def draw_numbers(rng: np.random.Generator) -> list[int]:
@@ -35,13 +51,16 @@ def draw_numbers(rng: np.random.Generator) -> list[int]:
 def draw_words(rng: np.random.Generator) -> list[str]:
     """Draw a list of lower-case words."""
     sizes = rng.integers(1, 7, int(rng.integers(0, 9)))
-    return ["".join(pick(rng, steps.LETTERS) for _ in range(size)) for size in sizes.tolist()]
+    letters = iter(rng.integers(0, len(steps.LETTERS), int(sizes.sum())).tolist())
+    return ["".join(steps.LETTERS[i] for i in itertools.islice(letters, size)) for size in sizes.tolist()]
 
 
 def draw_pairs(rng: np.random.Generator) -> list[list[Any]]:
     """Draw pairs of a word out of few and a number."""
     words = [w for w in draw_words(rng) if w][:4] or ["a"]
-    return [[pick(rng, words), int(rng.integers(-30, 60))] for _ in range(int(rng.integers(0, 10)))]
+    count = int(rng.integers(0, 10))
+    chosen, numbers = rng.integers(0, len(words), count), rng.integers(-30, 60, count)
+    return [[words[i], n] for i, n in zip(chosen.tolist(), numbers.tolist(), strict=True)]
 
 
 def draw_number(rng: np.random.Generator) -> int:
@@ -49,27 +68,12 @@ def draw_number(rng: np.random.Generator) -> int:
     return int(rng.integers(-200, 400))
 
 
-def inputs_of(text: str, make: Input) -> tuple[Any, list[Any]]:
-    """Draw an example and the inputs of the hidden tests, out of the text: equal words are the same task."""
-    rng = np.random.default_rng(derive_seed(text))
-    example = make(rng)
-    hidden: list[Any] = []
-    while len(hidden) < NUM_CASES:
-        one = make(rng)
-        if one not in (example, *hidden):
-            hidden.append(one)
-    return example, hidden
-
-
-def cases_of(name: str, function: Function, inputs: Sequence[Any]) -> tuple[Case, ...]:
-    """Compute what the hidden tests expect."""
-    return tuple(Case(function=name, arguments=(one,), expected=function(one)) for one in inputs)
-
-
-def tells_apart(cases: Sequence[Case]) -> bool:
-    """Whether no constant passes more than half of the tests."""
-    shown = [repr(case.expected) for case in cases]
-    return max(map(shown.count, shown)) <= len(shown) // 2
+def choose_of(
+    source: str, function: Function, hidden: Sequence[Any], edges: Sequence[Any]
+) -> tuple[Case, ...] | None:
+    """Choose the hidden tests of one function f."""
+    more = [*hidden[NUM_RANDOM:], *edges]
+    return choose(source, cases_of("f", function, hidden[:NUM_RANDOM]), cases_of("f", function, more))
 
 
 def with_example(head: str, name: str, example: Any, function: Function) -> str:
@@ -97,6 +101,7 @@ class Pipeline:
     middle: tuple[steps.Step, ...]
     ends: tuple[steps.Step, ...]
     make: Input
+    edges: Sequence[Any]
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """Draw a task."""
@@ -104,8 +109,8 @@ class Pipeline:
             words, function = self.compose(rng, 3, pick(rng, self.ends))
             head = f"Write a Python function f(values) for a list of {self.what}: {words}."
             example, hidden = inputs_of(head, self.make)
-            cases = cases_of("f", function, hidden)
-            if tells_apart(cases):
+            cases = choose_of(self.source("f", words), function, hidden, self.edges)
+            if cases is not None:
                 return Problem(text=with_example(head, "f", example, function), cases=cases)
 
     def compose(self, rng: np.random.Generator, count: int, end: steps.Step) -> tuple[str, Function]:
@@ -147,10 +152,13 @@ class Rule:
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """Draw a task."""
-        words, function = self.compose(rng)
-        head = f"Write a Python function f(number) for a whole number: {words}."
-        example, hidden = inputs_of(head, draw_number)
-        return Problem(text=with_example(head, "f", example, function), cases=cases_of("f", function, hidden))
+        while True:
+            words, function = self.compose(rng)
+            head = f"Write a Python function f(number) for a whole number: {words}."
+            example, hidden = inputs_of(head, draw_number)
+            cases = choose_of(self.source("f", words), function, hidden, EDGE_NUMBER)
+            if cases is not None:
+                return Problem(text=with_example(head, "f", example, function), cases=cases)
 
     def compose(self, rng: np.random.Generator) -> tuple[str, Function]:
         """Draw a rule; gives its words and what it does."""
@@ -185,10 +193,26 @@ class Rule:
         )
 
 
-NUMBERS = Pipeline(what="whole numbers", middle=steps.NUMBER_STEPS, ends=steps.NUMBER_ENDS, make=draw_numbers)
-WORDS = Pipeline(what="lower-case words", middle=steps.WORD_STEPS, ends=steps.WORD_ENDS, make=draw_words)
+NUMBERS = Pipeline(
+    what="whole numbers",
+    middle=steps.NUMBER_STEPS,
+    ends=steps.NUMBER_ENDS,
+    make=draw_numbers,
+    edges=EDGE_NUMBERS,
+)
+WORDS = Pipeline(
+    what="lower-case words",
+    middle=steps.WORD_STEPS,
+    ends=steps.WORD_ENDS,
+    make=draw_words,
+    edges=EDGE_WORDS,
+)
 PAIRS = Pipeline(
-    what="pairs of a word and a number", middle=steps.PAIR_STEPS, ends=steps.PAIR_ENDS, make=draw_pairs
+    what="pairs of a word and a number",
+    middle=steps.PAIR_STEPS,
+    ends=steps.PAIR_ENDS,
+    make=draw_pairs,
+    edges=EDGE_PAIRS,
 )
 TRAIN = (NUMBERS, WORDS, Rule())
 OOD = (PAIRS,)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.envs.code.functions import cases_of, example_of, inputs_of, try_then_answer, with_example
+from agentrl.envs.code.functions import example_of, try_then_answer, with_example
+from agentrl.envs.code.hidden import cases_of, choose, inputs_of
 from agentrl.envs.code.judge import Case
 from agentrl.envs.code.problem import Problem, pick, some
 from agentrl.envs.code.steps import Values, code_of, step
@@ -80,6 +81,13 @@ class Grammar:
             text += str(rng.integers(0, 40))
         return text
 
+    def single(self, a: int, b: int) -> tuple[Case, ...]:
+        """Give a test of `apply` for each sign."""
+        return tuple(
+            Case(function="apply", arguments=(sign, a, b), expected=self.apply(sign, a, b))
+            for sign in self.meanings
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
@@ -89,28 +97,38 @@ class Language:
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """Draw a task."""
-        chosen = some(rng, range(len(MEANINGS)), 3)
-        signs = some(rng, SIGNS, 3)
-        meanings = {sign: (i, MEANINGS[i].draw(rng)) for sign, i in zip(signs, chosen, strict=True)}
-        grammar = Grammar(meanings=meanings)
-        told = "; ".join(
-            f"a {s} b is {MEANINGS[i].words.format(**slots)}" for s, (i, slots) in meanings.items()
-        )
-        head = HEAD.format(meanings=told)
-        example, hidden = inputs_of(head, grammar.draw_text)
-        cases = cases_of("evaluate", grammar.evaluate, hidden) + cases_of(
-            "tokens", grammar.tokens, hidden[:3]
-        )
-        single = tuple(
-            Case(function="apply", arguments=(sign, 7, 3), expected=grammar.apply(sign, 7, 3))
-            for sign in signs
-        )
-        return Problem(text=with_example(head, "evaluate", example, grammar.evaluate), cases=cases + single)
+        while True:
+            grammar = draw_grammar(rng)
+            told = "; ".join(
+                f"a {s} b is {MEANINGS[i].words.format(**k)}" for s, (i, k) in grammar.meanings.items()
+            )
+            head = HEAD.format(meanings=told)
+            example, hidden = inputs_of(head, grammar.draw_text)
+            text = with_example(head, "evaluate", example, grammar.evaluate)
+            first = cases_of("evaluate", grammar.evaluate, hidden[:8])
+            first += cases_of("tokens", grammar.tokens, hidden[:3]) + grammar.single(7, 3)
+            more = grammar.single(3, 8) + cases_of("evaluate", grammar.evaluate, hidden[8:])
+            cases = choose(self.source(text), first, more + cases_of("tokens", grammar.tokens, hidden[3:]))
+            if cases is not None:
+                return Problem(text=text, cases=cases)
 
     def act(self, text: str, seen: Sequence[str]) -> Action | None:
         """Write the three, try them, hand them in."""
-        if not (found := self.pattern.match(text)):
+        if not self.pattern.match(text):
             return None
+        return try_then_answer(self.source(text), example_of(text), seen)
+
+    def source(self, text: str) -> str:
+        """Write the three functions that a task's text describes."""
+        found = self.pattern.match(text)
+        assert found is not None
         told = (re.fullmatch(r"a (.) b is (.+)", one) for one in found[1].split("; "))
         meanings = ", ".join(f"{one[1]!r}: {code_of(one[2], MEANINGS)}" for one in told if one)
-        return try_then_answer(SOURCE.format(meanings=meanings), example_of(text), seen)
+        return SOURCE.format(meanings=meanings)
+
+
+def draw_grammar(rng: np.random.Generator) -> Grammar:
+    """Draw a language."""
+    chosen = some(rng, range(len(MEANINGS)), 3)
+    signs = some(rng, SIGNS, 3)
+    return Grammar(meanings={sign: (i, MEANINGS[i].draw(rng)) for sign, i in zip(signs, chosen, strict=True)})

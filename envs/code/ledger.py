@@ -11,14 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.envs.code.functions import (
-    cases_of,
-    draw_words,
-    example_of,
-    inputs_of,
-    try_then_answer,
-    with_example,
-)
+from agentrl.envs.code.functions import draw_words, example_of, try_then_answer, with_example
+from agentrl.envs.code.hidden import cases_of, choose, inputs_of
 from agentrl.envs.code.problem import Problem, some
 from agentrl.message import Action
 
@@ -76,6 +70,11 @@ class Form:
         high = max(2, self.most - self.extra + 40)
         return self.outer.join(f"{n}{self.inner}{rng.integers(0, high)}" for n in names + names[:1])
 
+    def edge(self) -> str:
+        """Give an input with numbers around the bound, not in the order of the alphabet."""
+        bound = self.most - self.extra
+        return self.outer.join(f"{n}{self.inner}{bound + d}" for n, d in (("c", 1), ("b", 0), ("a", -1)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
@@ -87,19 +86,36 @@ class Ledger:
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """Draw a task."""
-        inner, outer = some(rng, ":=/|,;_", 2)
-        extra = int(rng.integers(1, 1000))
-        form = Form(inner=inner, outer=outer, extra=extra, most=extra + int(rng.integers(50, 950)))
-        head = HEAD.format(inner=inner, outer=outer, extra=extra, most=form.most)
-        example, hidden = inputs_of(head, form.draw_text)
-        cases = cases_of("convert", form.convert, hidden) + cases_of("parse", form.parse, hidden[:3])
-        cases += cases_of("change", form.change, [form.parse(one) for one in hidden[3:6]])
-        return Problem(text=with_example(head, "convert", example, form.convert), cases=cases)
+        while True:
+            form = draw_form(rng)
+            head = HEAD.format(inner=form.inner, outer=form.outer, extra=form.extra, most=form.most)
+            example, hidden = inputs_of(head, form.draw_text)
+            text = with_example(head, "convert", example, form.convert)
+            first = cases_of("convert", form.convert, hidden[:8]) + cases_of("parse", form.parse, hidden[:3])
+            first += cases_of("change", form.change, [form.parse(one) for one in hidden[3:6]])
+            more = cases_of("convert", form.convert, [form.edge(), *hidden[8:], ""])
+            more += cases_of("parse", form.parse, ["", *hidden[3:]])
+            more += cases_of("change", form.change, [form.parse(form.edge())])
+            cases = choose(self.source(text), first, more)
+            if cases is not None:
+                return Problem(text=text, cases=cases)
 
     def act(self, text: str, seen: Sequence[str]) -> Action | None:
         """Write the three, try them, hand them in."""
-        if not (found := self.pattern.match(text)):
+        if not self.pattern.match(text):
             return None
+        return try_then_answer(self.source(text), example_of(text), seen)
+
+    def source(self, text: str) -> str:
+        """Write the three functions that a task's text describes."""
+        found = self.pattern.match(text)
+        assert found is not None
         inner, outer, extra, most = found.groups()
-        source = SOURCE.format(inner=inner, outer=outer, extra=extra, most=most)
-        return try_then_answer(source, example_of(text), seen)
+        return SOURCE.format(inner=inner, outer=outer, extra=extra, most=most)
+
+
+def draw_form(rng: np.random.Generator) -> Form:
+    """Draw how a ledger is written and changed."""
+    inner, outer = some(rng, ":=/|,;_", 2)
+    extra = int(rng.integers(1, 1000))
+    return Form(inner=inner, outer=outer, extra=extra, most=extra + int(rng.integers(50, 950)))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.envs.code.functions import cases_of, example_of, inputs_of, try_then_answer, with_example
+from agentrl.envs.code.functions import example_of, try_then_answer, with_example
+from agentrl.envs.code.hidden import cases_of, choose, inputs_of
 from agentrl.envs.code.judge import Case
 from agentrl.envs.code.problem import Problem, pick, some
 from agentrl.envs.code.steps import Values, code_of, step
@@ -78,6 +79,14 @@ class Rules:
         names = list(self.effects)
         return [f"{pick(rng, names)} {rng.integers(0, 20)}" for _ in range(int(rng.integers(1, 8)))]
 
+    def single(self, totals: Sequence[int], n: int) -> tuple[Case, ...]:
+        """Give tests of `step`: each command on each total."""
+        return tuple(
+            Case(function="step", arguments=(total, f"{name} {n}"), expected=self.step(total, f"{name} {n}"))
+            for name in self.effects
+            for total in totals
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -90,26 +99,37 @@ class Machine:
 
     def draw(self, rng: np.random.Generator) -> Problem:
         """Draw a task."""
-        chosen = some(rng, range(len(EFFECTS)), 3)
-        names = some(rng, NAMES, 3)
-        effects = {name: (i, EFFECTS[i].draw(rng)) for name, i in zip(names, chosen, strict=True)}
-        rules = Rules(effects=effects, high=int(rng.integers(100, 1000)), start=int(rng.integers(1, 100)))
-        told = "; ".join(f"{name} {EFFECTS[i].words.format(**slots)}" for name, (i, slots) in effects.items())
-        head = HEAD.format(word=names[0], effects=told, high=rules.high, start=rules.start)
-        example, hidden = inputs_of(head, rules.draw_commands)
-        single = tuple(
-            Case(function="step", arguments=(total, f"{name} 4"), expected=rules.step(total, f"{name} 4"))
-            for name in names
-            for total in (5, 61)
-        )
-        text = with_example(head, "run", example, rules.run)
-        return Problem(text=text, cases=cases_of("run", rules.run, hidden) + single)
+        while True:
+            rules = draw_rules(rng)
+            told = "; ".join(f"{n} {EFFECTS[i].words.format(**k)}" for n, (i, k) in rules.effects.items())
+            word = next(iter(rules.effects))
+            head = HEAD.format(word=word, effects=told, high=rules.high, start=rules.start)
+            example, hidden = inputs_of(head, rules.draw_commands)
+            text = with_example(head, "run", example, rules.run)
+            first = cases_of("run", rules.run, hidden[:8]) + rules.single((5, 61), 4)
+            more = cases_of("run", rules.run, hidden[8:]) + rules.single((0, 1, 20, rules.high), 2)
+            cases = choose(self.source(text), first, more + rules.single((7, 90), 1))
+            if cases is not None:
+                return Problem(text=text, cases=cases)
 
     def act(self, text: str, seen: Sequence[str]) -> Action | None:
         """Write both, try them, hand them in."""
-        if not (found := self.pattern.match(text)):
+        if not self.pattern.match(text):
             return None
+        return try_then_answer(self.source(text), example_of(text), seen)
+
+    def source(self, text: str) -> str:
+        """Write the two functions that a task's text describes."""
+        found = self.pattern.match(text)
+        assert found is not None
         told = (one.split(" ", 1) for one in found[1].split("; "))
         effects = ", ".join(f"{name!r}: {code_of(words, EFFECTS)}" for name, words in told)
-        source = STEP.format(effects=effects, high=found[2]) + RUN.format(start=found[3])
-        return try_then_answer(source, example_of(text), seen)
+        return STEP.format(effects=effects, high=found[2]) + RUN.format(start=found[3])
+
+
+def draw_rules(rng: np.random.Generator) -> Rules:
+    """Draw a machine."""
+    chosen = some(rng, range(len(EFFECTS)), 3)
+    names = some(rng, NAMES, 3)
+    effects = {name: (i, EFFECTS[i].draw(rng)) for name, i in zip(names, chosen, strict=True)}
+    return Rules(effects=effects, high=int(rng.integers(100, 1000)), start=int(rng.integers(1, 100)))

@@ -25,6 +25,10 @@ NAMES = (*NUMBERS, "neighbor", "basket", "budget", "note")
 """The functions that the code may call."""
 PLACES = tuple((name, item) for item in ITEMS for name in NUMBERS)
 UNKNOWN = "unknown"
+ONE_QUESTION = "(one question per call: ask this in the next)"
+BESIDE = 60
+"""Characters that a call of level 0 may show beside replies: enough for a label."""
+CROWDED = "a call that shows a reply of the market may show little else: print it, compute in the next call"
 
 PRELUDE = f'''
 class Reply:
@@ -85,6 +89,28 @@ def read_requests(values: Iterable[Any], facts: Mapping[tuple[str, str], str]) -
         if type(value) is tuple and [type(v) for v in value] == [int, str, str]:
             replies[str(value[0])] = facts.get((value[1], value[2]), UNKNOWN)
     return replies
+
+
+def read_first(values: Iterable[Any], facts: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Answer the first question of a call that has an answer, and it alone, however often it is asked.
+
+    >>> facts = {("price", "fig"): "12", ("price", "nut"): "7"}
+    >>> read_first([(1, "price", "fig"), (2, "price", "nut")], facts)
+    {'1': '12', '2': '(one question per call: ask this in the next)'}
+    """
+    replies: dict[str, str] = {}
+    first = None
+    for value in values:
+        for mark, reply in read_requests([value], facts).items():
+            first = first or (value[1:] if reply != UNKNOWN else None)
+            replies[mark] = reply if reply == UNKNOWN or value[1:] == first else ONE_QUESTION
+    return replies
+
+
+def shows_too_much(text: str) -> bool:
+    """Whether a text shows replies among so much else that it could be a table to look them up in."""
+    beside = MARK.sub("", text)
+    return len(beside) < len(text) and len(beside.strip()) > BESIDE
 
 
 def fill(text: str, replies: Mapping[str, str]) -> str:

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from agentrl.envs.code.functions import (
+    EDGE_NUMBER,
+    EDGE_NUMBERS,
     NUMBERS,
-    Function,
     Rule,
-    cases_of,
     draw_numbers,
     example_of,
-    inputs_of,
-    tells_apart,
     try_then_answer,
     with_example,
 )
+from agentrl.envs.code.hidden import Function, cases_of, choose, inputs_of
 from agentrl.envs.code.problem import Problem
 from agentrl.message import Action
 
 RULE = Rule()
+SCORED = (7, 12, -5, 90)
 HEAD = (
     "Write three Python functions. clean(values), for a list of whole numbers: {cleaning}. "
     "score(number): {scoring}. best(values): the numbers of clean(values) by their score, "
@@ -48,17 +48,23 @@ class Ranking:
             scoring, score = RULE.compose(rng)
             head, best = HEAD.format(cleaning=cleaning, scoring=scoring), ranked(clean, score)
             example, hidden = inputs_of(head, draw_numbers)
-            cases = cases_of("clean", clean, hidden[:3]) + cases_of("best", best, hidden[3:])
-            if tells_apart(cases):
-                cases += cases_of("score", score, [7, 12, -5, 90])
+            first = cases_of("clean", clean, hidden[:3]) + cases_of("best", best, hidden[3:8])
+            first += cases_of("score", score, SCORED)
+            more = cases_of("clean", clean, [*hidden[8:], *EDGE_NUMBERS]) + cases_of("best", best, hidden[8:])
+            more += cases_of("score", score, [n for n in EDGE_NUMBER if n not in SCORED])
+            cases = choose(self.source(cleaning, scoring), first, more)
+            if cases is not None:
                 return Problem(text=with_example(head, "best", example, best), cases=cases)
 
     def act(self, text: str, seen: Sequence[str]) -> Action | None:
         """Write the three, try them, hand them in."""
         if not (found := self.pattern.match(text)):
             return None
-        source = NUMBERS.source("clean", found[1]) + RULE.source("score", found[2]) + BEST
-        return try_then_answer(source, example_of(text), seen)
+        return try_then_answer(self.source(found[1], found[2]), example_of(text), seen)
+
+    def source(self, cleaning: str, scoring: str) -> str:
+        """Write the three functions that words describe."""
+        return NUMBERS.source("clean", cleaning) + RULE.source("score", scoring) + BEST
 
 
 def ranked(clean: Function, score: Function) -> Function:

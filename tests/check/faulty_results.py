@@ -103,9 +103,10 @@ class WrongPaid(Count):
         return given[0], 1.0 if given[2] or given[3] else 0.0, *given[2:]
 
 
-class NeverCorrect(Count):
+class CorrectInWords(Count):
     def step(self, action: str) -> Step:
-        return *super().step(action)[:4], {}
+        given = super().step(action)
+        return *given[:4], {"correct": "yes" if given[2] else "no"}
 
 
 class Endless(Shop):
@@ -124,10 +125,11 @@ class PlainEndless(Count):
         return *given[:3], False, given[4]
 
 
-class PaysAfterEnd(Count):
-    def step(self, action: str) -> Step:
-        given = super().step(action)
-        return given[0], 0.5 if self.turn > 5 else given[1], *given[2:]
+class OpensAgain(Shop):
+    async def act(self, action: Action) -> Any:
+        assert self._play is not None
+        self._play.over = False
+        return await super().act(action)
 
 
 class Mixed(Count):
@@ -244,7 +246,7 @@ class AnyAnswer(Shop):
 
 class ReturnsNothing(Shop):
     @tool
-    def price(self, item: str) -> None:  # type: ignore[override]
+    def price(self, item: str) -> str:  # type: ignore[return]
         """Look up the price of an item."""
         self.prices.get(item)
 
@@ -275,10 +277,10 @@ FAULTS: dict[type, tuple[str, str]] = {
     PartsDiffer: ("reward-range", "reward_parts"),
     CorrectUnpaid: ("correct-against-reward", "correct=True"),
     WrongPaid: ("correct-against-reward", "correct=False"),
-    NeverCorrect: ("correct-against-reward", "info"),
+    CorrectInWords: ("correct-against-reward", "info"),
     Endless: ("ends", "max_turns"),
     PlainEndless: ("ends", "truncated"),
-    PaysAfterEnd: ("step-after-end", "0.5"),
+    OpensAgain: ("step-after-end", "after the end"),
     Mixed: ("ends", "both terminated and truncated"),
     BytesObservation: ("return-types", "bytes"),
     NoneObservation: ("loads", "NoneType"),
@@ -298,7 +300,7 @@ FAULTS: dict[type, tuple[str, str]] = {
     ChangesTools: ("prefix-preservation", "system"),
     InAnswer: ("judge-not-fooled", "every number"),
     AnyAnswer: ("judge-not-fooled", "empty"),
-    ReturnsNothing: ("observation-text", "None"),
+    ReturnsNothing: ("responds", "returned None"),
     EndsUnpaid: ("correct-against-reward", "correct=True"),
     ForkIsSelf: ("fork-independence", "changed the original"),
 }

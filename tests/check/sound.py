@@ -4,6 +4,7 @@ import asyncio
 import copy
 import random
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -258,4 +259,98 @@ class Noisy(ToolEnv):
         return answer == str(self.n)
 
 
-SOUND = (Shop, GuessNumber, Reverse, Pooled, AsyncCount, Dungeon, Ledger, Noisy)
+class Quiet(gymnasium.Env[str, str]):
+    """A plain environment that says nothing of `correct`: reward 1 at the end means it."""
+
+    def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.n = int(self.np_random.integers(10**6))
+        return f"What follows {self.n}?", {}
+
+    def step(self, action: str) -> Step:
+        return "", float(action.strip() == str(self.n + 1)), True, False, {}
+
+
+class Database(ToolEnv):
+    """Holds a connection and a lock, which nothing can copy; forks by replay."""
+
+    splits = ("train",)
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.base = sqlite3.connect(":memory:", check_same_thread=False)
+        self.base.execute("create table price (item text, amount int)")
+
+    def task(self, rng: np.random.Generator) -> str:
+        self.base.execute("delete from price")
+        rows = [(f"item{i}", int(n)) for i, n in enumerate(rng.integers(0, 10**6, 4))]
+        self.base.executemany("insert into price values (?, ?)", rows)
+        self.item, self.amount = rows[int(rng.integers(4))]
+        return f"What does {self.item} cost?"
+
+    @tool
+    def look_up(self, item: str) -> str:
+        """Look up the price of an item."""
+        with self.lock:
+            rows = self.base.execute(
+                "select amount from price where item = ?", (item.encode("utf-8", "replace").decode(),)
+            )
+            return str(rows.fetchall())
+
+    def reward(self, answer: str) -> float:
+        return float(answer.strip() == str(self.amount))
+
+    def close(self) -> None:
+        self.base.close()
+
+
+class YesNo(ToolEnv):
+    """Two answers, equally often."""
+
+    max_turns = 1
+    splits = ("train",)
+
+    def task(self, rng: np.random.Generator) -> str:
+        self.n = int(rng.integers(10**6))
+        return f"Is {self.n} even? Answer yes or no."
+
+    def reward(self, answer: str) -> float:
+        return float(answer.strip().lower() == ("no" if self.n % 2 else "yes"))
+
+    def expert(self, observations: Sequence[str]) -> Action:
+        even = int(observations[0].split()[1]) % 2 == 0
+        return answer("yes" if even else "no")
+
+
+class Rounds(ToolEnv):
+    """Forgives how a number is written, and what is said before it."""
+
+    max_turns = 1
+
+    def task(self, rng: np.random.Generator) -> str:
+        self.a, self.b = (int(v) for v in rng.integers(10, 10**4, 2))
+        return f"What is {self.a} / {self.b}, to three digits?"
+
+    def reward(self, answer: str) -> float:
+        found = re.findall(r"-?[0-9]+(?:\.[0-9]+)?", answer[-40:])
+        return float(bool(found) and abs(float(found[-1]) - self.a / self.b) <= 0.001 * self.a / self.b)
+
+    def expert(self, observations: Sequence[str]) -> Action:
+        a, b = re.findall(r"\d+", observations[0])[:2]
+        return answer(f"{int(a) / int(b):.6f}")
+
+
+SOUND = (
+    Shop,
+    GuessNumber,
+    Reverse,
+    Pooled,
+    AsyncCount,
+    Dungeon,
+    Ledger,
+    Noisy,
+    Quiet,
+    Database,
+    YesNo,
+    Rounds,
+)

@@ -14,7 +14,7 @@ from agentrl.check import CHECKS, check_environment
 from agentrl.check.lab import Lab
 from agentrl.check.run import Plan
 from agentrl.errors import ConfigError
-from tests.check import faulty_running
+from tests.check import faulty_judges, faulty_running
 from tests.check.faulty import FAULTS
 from tests.check.sound import SOUND
 
@@ -81,6 +81,18 @@ def test_after_two_hangs_the_rest_is_not_tried(lab: Lab) -> None:
     details = {c.name: c.detail for c in report.failed}
     assert "price(" in details["responds"]
     assert details["side-effects"].startswith("not run: mend 'responds' first")
+
+
+def test_one_fault_at_the_root_is_told_once(lab: Lab) -> None:
+    report = check_environment(named(faulty_running.BrokenImport), lab=lab)
+    first, *rest = report.checks
+    assert "shop.db" in first.detail and len(rest) == len(CHECKS) - 1
+    assert {(c.passed, c.detail) for c in rest} == {(False, "not run: mend 'loads' first")}
+
+
+def test_a_tool_that_replaces_a_method_is_named_at_once(lab: Lab) -> None:
+    report = check_environment(named(faulty_judges.ClosingTool), lab=lab)
+    assert report.checks[0].name == "loads" and "@tool is named 'close'" in report.checks[0].detail
 
 
 def test_unknown_names_are_refused_with_the_nearest(lab: Lab) -> None:

@@ -81,7 +81,11 @@ async def played(kind: Any, *actions: str) -> list[Any]:
     env = Adapter(kind(), kind)
     try:
         await env.start(TASK)
-        return [await env.act(answer(a)) for a in actions]
+        results: list[Any] = []
+        for action in actions:
+            if not (results and results[-1].done):
+                results.append(await env.act(answer(action)))
+        return results
     finally:
         await env.close()
 
@@ -127,7 +131,12 @@ def test_fork_by_replay_and_its_refusal() -> None:
             twin = await env.fork()
         finally:
             await env.close()
-        results = [await twin.act(answer(str(i))) for i in range(1, 9)]
+        results: list[Any] = []
+        for i in range(1, 9):
+            if not (results and results[-1].done):
+                results.append(await twin.act(answer(str(i))))
+        with pytest.raises(EnvironmentFault, match="call reset first"):
+            await twin.act(answer("1"))
         await twin.close()
         return results
 
@@ -202,7 +211,19 @@ def test_shared_resources_are_opened_once_per_worker() -> None:
 
 def test_names_and_settings_are_resolved_or_refused(tmp_path: Any) -> None:
     file = tmp_path / "mine.py"
-    file.write_text("class Mine:\n    def __init__(self, size: int = 1): self.size = size\n")
+    file.write_text(
+        "class Mine:\n    def __init__(self, size: int = 1): self.size = size\n"
+        "    def reset(self): pass\n    def step(self): pass\nVALUE = 1\nclass Not: pass\n"
+    )
+    for name, cue in (("VALUE", "is a int"), ("Not", "no reset and no step")):
+        with pytest.raises(ValueError, match=cue):
+            resolve_env(f"{file}:{name}")
+    with pytest.raises(ValueError, match="did you mean '.*mine.py:Mine'"):
+        resolve_env(str(file))
+    with pytest.raises(ValueError, match="is str: it must be int"):
+        resolve_env(f"{file}:Mine", size="abc")
+    with pytest.raises(ValueError, match="did you mean 'agentrl/Code-v0'"):
+        resolve_env("agentrl/Code-v9")
     assert resolve_env(f"{file}:Mine", size=4).make().size == 4
     with pytest.raises(ValueError, match="did you mean 'size'"):
         resolve_env(f"{file}:Mine", siz=4)

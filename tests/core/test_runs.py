@@ -16,7 +16,7 @@ def test_the_same_configuration_finds_its_run_again(tmp_path: Path) -> None:
     run.write_json("result.json", {"steps": 3})
     again = open_run("a", {"seed": 0}, root=tmp_path)
     assert again.result == {"steps": 3}
-    with pytest.raises(ConfigError, match="another seed"):
+    with pytest.raises(ConfigError, match="seed: 0 → 1"):
         open_run("a", {"seed": 1}, root=tmp_path)
     assert open_run("a", {"seed": 1}, root=tmp_path, fresh=True).result is None
 

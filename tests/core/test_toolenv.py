@@ -106,7 +106,7 @@ def test_a_bug_in_a_tool_is_a_fault_and_not_an_observation() -> None:
         drive(begun(Broken()).act(call("price", item="pear")))
 
 
-@pytest.mark.parametrize("verdict", [float("nan"), float("inf"), "high", None, {"a": float("nan")}])
+@pytest.mark.parametrize("verdict", [float("nan"), float("inf"), "high", "1.0", None, {"a": float("nan")}])
 def test_a_reward_that_is_no_finite_number(verdict: Any) -> None:
     class Wrong(Shop):
         def reward(self, answer: str) -> Any:
@@ -179,3 +179,35 @@ def test_a_fork_is_equal_and_independent() -> None:
             await one.close()
 
     asyncio.run(play())
+
+
+def test_the_split_does_not_depend_on_what_was_played() -> None:
+    class Levels(ToolEnv):
+        levels = (0, 1)
+
+        def task(self, rng: np.random.Generator) -> str:
+            return str(rng.integers(2 if self.level == 0 else 10_000))
+
+        def reward(self, answer: str) -> float:
+            return 0.0
+
+    def texts(kind: Any, order: tuple[int, ...]) -> str:
+        env = kind()
+        for level in order:
+            shown = [drive(env.begin(Task(id="", split="test", level=level, seed=s))).text for s in range(20)]
+        return repr(shown)
+
+    class Again(Levels):
+        pass
+
+    assert texts(Levels, (0, 1)) == texts(Again, (1,))
+
+
+def test_a_tool_that_returns_none_is_named() -> None:
+    class Silent(Shop):
+        @tool
+        def price(self, item: str, times: int = 1):  # type: ignore[no-untyped-def]
+            """Look up a price."""
+
+    with pytest.raises(ToolFault, match="'price' returned None"):
+        drive(begun(Silent()).act(call("price", item="pear")))

@@ -76,7 +76,7 @@ def test_actions_survive_in_tags(name: str, action: Action) -> None:
 def test_reading_never_fails(name: str, ids: list[int]) -> None:
     dialect = DIALECTS[name]
     for given_ids in (ids, np.array(ids, dtype=np.int32)):
-        action = dialect.parse(given_ids, TOOLS)  # type: ignore[arg-type]
+        action = dialect.parse(given_ids, TOOLS)
         assert isinstance(action, Action)
         assert all(isinstance(c.name, str) for c in action.calls)
     dialect.decode(ids)

@@ -10,6 +10,7 @@ import pytest
 from agentrl.adapter import Adapter
 from agentrl.environment import StepResult
 from agentrl.envs.code.env import CodeEnv, Live
+from agentrl.envs.code.market import CROWDED, ITEMS, ONE_QUESTION
 from agentrl.errors import ConfigError
 from agentrl.message import Action, answer, call
 from agentrl.registry import Worker
@@ -99,6 +100,32 @@ def test_two_calls_cannot_be_composed_into_one(code: str) -> None:
     assert result.calls[0].valid and not result.calls[0].ok
 
 
+TABLE = 'print(weight("date"))\nfor n in range(1, 100): print(f"={n}>{n + 12}")'
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        [TABLE],
+        ['w = weight("date")', TABLE.replace('weight("date")', "w")],
+        ['raise ValueError(str(weight("date")) + str(list(range(99))))'],
+        ['print(" ".join(map(str, range(13, 112))), weight("date"))'],
+    ],
+)
+def test_no_table_to_look_up_in_is_shown_beside_a_reply(codes: list[str]) -> None:
+    *_, last = run_codes(*codes)
+    assert last.observation.text == CROWDED and not last.calls[0].ok
+
+
+def test_level_0_answers_one_question_per_call() -> None:
+    asked = 'print(neighbor("pear"))\nfor item in ("fig", "nut"): print(price(item))'
+    first, again = run_codes(asked, 'print(price("fig"), price("fig"))')
+    assert first.observation.text.split("\n")[0] in ITEMS and not first.calls[0].ok
+    assert first.observation.text.split("\n")[1:] == [ONE_QUESTION] * 2
+    assert again.calls[0].ok and len({*again.observation.text.split()}) == 1
+    assert ONE_QUESTION not in texts(asked, level=1)[0]
+
+
 def test_a_text_of_a_reply_names_no_item() -> None:
     assert texts('print(price(str(neighbor("pear"))))') == ["unknown"]
 
@@ -171,6 +198,8 @@ def test_a_program_may_stand_in_a_code_fence_and_earns_its_share() -> None:
     async def main(worker: Worker, wrap: str) -> StepResult:
         env = worker.new()
         shown = await env.start(task_of("train", 2, 0))
+        problem = live(env).problem
+        assert problem is not None and len(problem.cases) == 8
         source = CodeEnv().expert([shown.text, "seen"]).text
         result = await env.act(Action(text=wrap.replace("SOURCE", source)))
         await env.close()

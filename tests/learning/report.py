@@ -2,8 +2,8 @@
 
     python tests/learning/report.py [--seeds 0,1,2] [--only guess,walk]
 
-Each run is what `agentrl train FILE:CLASS --model tiny` does, in a process of its own, so that its CPU seconds
-be told.
+Each run is what `agentrl train FILE:CLASS --model tiny` does, in a process of its own so that its CPU
+seconds can be told.
 """
 
 from __future__ import annotations

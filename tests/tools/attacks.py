@@ -152,6 +152,38 @@ maps = [mmap.mmap(-1, 40 << 20) for _ in range(10)]
 for m in maps: m.write(b"x" * (40 << 20))
 emit("escaped")
 """,
+    "memory: shared and dropped": """
+import mmap, os
+def fill():
+    block = mmap.mmap(-1, 60 << 20)
+    for at in range(0, 60 << 20, 4096): block[at] = 1
+    block.madvise(mmap.MADV_DONTNEED)
+    return block
+{hold}
+""",
+    "memory: shared through a device": """
+import mmap, os
+def fill():
+    block = mmap.mmap(os.open("/dev/zero", os.O_RDWR), 60 << 20)
+    for at in range(0, 60 << 20, 4096): block[at] = 1
+    block.madvise(mmap.MADV_DONTNEED)
+    return block
+{hold}
+""",
+    "memory: behind a first thread that has ended": """
+import ctypes, os, threading, time
+blocks, ready = [], threading.Event()
+exit_thread = {{"x86_64": 60, "aarch64": 93}}[os.uname().machine]
+def keep():
+    blocks.append(bytearray(b"x") * (60 << 20)); time.sleep(0.1); os.write(done[1], b"x"); time.sleep(60)
+done = os.pipe()
+for _ in range(3):
+    if os.fork() == 0:
+        threading.Thread(target=keep).start(); ctypes.CDLL(None).syscall(exit_thread, 0)
+for _ in range(3): os.read(done[0], 1)
+time.sleep(1)
+emit("escaped")
+""",
     "memory: files without a name": """
 import os
 for n in range(20):
@@ -170,6 +202,19 @@ for n in range(30):
     held.append(open(f"f{{n}}", "wb")); held[-1].write(b"x" * (4 << 20))
     held[-1].flush(); os.unlink(f"f{{n}}")
     time.sleep(0.02)
+emit("escaped")
+""",
+    "disk: deleted files that are only mapped": """
+import ctypes, os, time
+map_file = ctypes.CDLL(None).mmap
+map_file.restype, map_file.argtypes = ctypes.c_void_p, (ctypes.c_void_p, *[ctypes.c_size_t] * 5)
+for n in range(10):
+    with open(f"f{{n}}", "w+b") as file:
+        file.write(b"x" * (4 << 20)); file.flush()
+        assert map_file(None, 4096, 1, 2, file.fileno(), 0) != ctypes.c_void_p(-1).value
+        os.unlink(f"f{{n}}")
+    time.sleep(0.03)
+time.sleep(0.5)
 emit("escaped")
 """,
     "disk: many files": """
@@ -193,6 +238,17 @@ import os
 while sum(os.times()[:2]) < 2: sum(range(100000))
 emit("escaped")
 """,
+    "CPU: children that nobody waits for": """
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+r, w = os.pipe()
+for _ in range(8):
+    if os.fork() == 0:
+        while sum(os.times()[:2]) < 0.25: sum(range(10000))
+        os.write(w, b"x"); os._exit(0)
+    os.read(r, 1)
+emit("escaped")
+""",
     "new user namespace": """
 import ctypes
 if ctypes.CDLL(None).unshare(0x10000000) == 0: emit("escaped")
@@ -209,6 +265,23 @@ if ctypes.CDLL(None).personality(0xFFFFFFFF) != -1: emit("escaped")
 import ctypes
 if ctypes.CDLL(None).inotify_init() >= 0: emit("escaped")
 """,
+    "one user's share: asynchronous input and output": """
+import ctypes, os
+context = ctypes.c_ulong()
+number = {{"x86_64": 206, "aarch64": 0}}[os.uname().machine]
+if ctypes.CDLL(None).syscall(number, 10, ctypes.byref(context)) == 0: emit("escaped")
+""",
+    "kernel memory: larger socket buffers": """
+import socket
+a, b = socket.socketpair()
+a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 17)
+emit("escaped")
+""",
+    "kernel memory: many sockets": """
+import socket
+pairs = [socket.socketpair() for _ in range(40)]
+emit("escaped")
+""",
     "one user's share: descriptors in flight": """
 import os, socket
 a, b = socket.socketpair()
@@ -219,6 +292,19 @@ emit("escaped")
 open({folder!r} + "/verdict", "w").write("passed"); emit("escaped")
 """,
 }
+HOLD = """
+import time
+done = os.pipe()
+for _ in range(5):
+    if os.fork() == 0:
+        os.close(done[0])
+        block = fill(); os.write(done[1], b"x"); time.sleep(60)
+os.close(done[1])
+for _ in range(5): assert os.read(done[0], 1)
+time.sleep(1)
+emit("escaped")
+"""
+"""Five processes that keep what `fill` gives."""
 
 
 @contextlib.contextmanager
@@ -242,6 +328,7 @@ def facts() -> Iterator[dict[str, object]]:
             "folder": folder,
             "pid": os.getpid(),
             "framework": errors.__file__,
+            "hold": HOLD,
         }
 
 

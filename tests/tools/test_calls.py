@@ -1,9 +1,12 @@
 """What honest code can do, and how what goes wrong in it becomes an observation."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from agentrl.tools.sandbox import Execution, Sandbox
 from tests.tools.attacks import LIMITS, Level
 from tests.tools.levels import Pools, every_level, isolating_level, open_pools
 
@@ -46,6 +49,10 @@ WORKS = {
         "import sys, os\nprint('a'); print('b', file=sys.stderr); os.write(1, b'c\\n'); print('d')",
         "a\nb\nc\nd\n",
     ),
+    "a pair of sockets": (
+        "import socket\na, b = socket.socketpair()\na.sendall(b'hi'); print(b.recv(9))",
+        "b'hi'\n",
+    ),
     "clean environment and input": ("try: input()\nexcept EOFError: print('no input')", "no input\n"),
 }
 NEEDS_PROCESSES = {
@@ -55,6 +62,14 @@ NEEDS_PROCESSES = {
         "with m.get_context('fork').Pool(2) as p: print(p.map(f, range(4)))",
         "[0, 1, 4, 9]\n",
     ),
+    "multiprocessing with shared values": (
+        "import multiprocessing as m\nc = m.get_context('fork'); v = c.Value('i', 0)\n"
+        "def f(): \n    with v.get_lock(): v.value += 1\n"
+        "ps = [c.Process(target=f) for _ in range(3)]\n"
+        "for p in ps: p.start()\nfor p in ps: p.join()\nprint(v.value)",
+        "3\n",
+    ),
+    "zeros": ("import subprocess\nsubprocess.run('head -c 3 /dev/zero | wc -c', shell=True)", "3\n"),
     "fork": (
         "import os\nif os.fork() == 0: os._exit(3)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
         "3\n",
@@ -82,6 +97,25 @@ def test_processes_work_with_namespaces(pools: Pools, name: str) -> None:
 def test_names_are_kept_and_nothing_is_echoed(pools: Pools, level: Level) -> None:
     first, second, third = pools.run(level, "x = 20", "x + 1", "print(x + 1)")
     assert (first.output, second.output, third.output) == ("", "", "21\n")
+
+
+@every_level
+def test_a_thread_that_outlives_its_call_does_no_harm(pools: Pools, level: Level) -> None:
+    late = (
+        "import threading, time\n"
+        "def late():\n    time.sleep(0.05)\n    for _ in range(3): emit('x' * 50_000)\n"
+    )
+
+    async def work(box: Sandbox) -> list[Execution]:
+        start = asyncio.create_task(box.run(late + "threading.Thread(target=late, daemon=True).start()"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        time.sleep(0.3)  # a busy host: it then reads the end of the call and half a frame at once
+        return [await start, await box.run("print(2); emit(2)"), await box.run("print(3)")]
+
+    first, *later = pools.do(level, work)
+    assert first.ok and not first.values
+    assert [(done.error, done.output, done.values) for done in later] == [("", "2\n", (2,)), ("", "3\n", ())]
 
 
 @every_level

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from agentrl.errors import SandboxError, SandboxUnavailable
-from agentrl.tools.sandbox import Sandbox, SandboxPool, cleanup, open_pool, probe_levels
+from agentrl.tools.sandbox import Sandbox, SandboxPool, open_pool, probe_levels
 from agentrl.tools.sandbox.guest import kernel, wire
 from tests.tools.attacks import LIMITS, Level, make_pool
 from tests.tools.levels import Pools, every_level, isolating_level, open_pools
@@ -104,29 +104,11 @@ def test_a_killed_host_takes_everything_along(level: Level) -> None:
     wait_until_gone(started)
 
 
-def test_the_folder_of_a_killed_host_is_swept_by_the_next() -> None:
-    kept, dead = cleanup.HostFolder(), cleanup.HostFolder()
-    os.makedirs(f"{dead.path}/1/" + "d/" * 50, mode=0o500)
-    os.close(dead._lock)
-    third = cleanup.HostFolder()
-    assert not os.path.exists(dead.path) and os.path.exists(kept.path)
-    asyncio.run(kept.remove())
-    asyncio.run(third.remove())
-
-
-def test_a_tree_that_resists_is_removed() -> None:
-    folder = tempfile.mkdtemp()
-    here = os.open(folder, os.O_RDONLY)
-    for _ in range(1500):  # deeper than any path may be long
-        os.mkdir("d", dir_fd=here)
-        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = deeper
-    os.close(here)
-    os.mkdir(f"{folder}/closed", 0)
-    os.symlink("/", f"{folder}/link")
-    asyncio.run(cleanup.remove_tree(folder))
-    assert not os.path.exists(folder) and os.path.exists("/usr")
+def test_no_sandbox_can_name_the_folder_of_another(pools: Pools) -> None:
+    one, two = (pools.run("landlock", "import os; emit(os.getcwd())")[0].values[0] for _ in range(2))
+    assert isinstance(one, str) and isinstance(two, str)
+    assert os.path.dirname(one) == os.path.dirname(two) and one != two
+    assert len(os.path.basename(one)) == len(os.path.basename(two)) == 32
 
 
 @every_level

@@ -29,7 +29,7 @@ def test_it_leaves_the_callers_random_numbers_alone() -> None:
 
 
 def test_near_numbers_start_nearer_than_far_ones() -> None:
-    weight = make_model(TOKENIZER, seed=0, numbers=NUMBERS).get_input_embeddings().weight
+    weight = make_model(TOKENIZER, seed=0, numbers=NUMBERS).model.embed_tokens.weight
     places = TOKENIZER.convert_tokens_to_ids([str(n) for n in NUMBERS])
     row = functional.normalize(weight[places].detach(), dim=-1)
     like = row @ row.T

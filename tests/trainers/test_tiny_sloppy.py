@@ -15,7 +15,7 @@ from agentrl.trainers.tiny.habits import Habit, Sloppy, candidates
 from agentrl.trainers.tiny.make import Tiny, make_tiny
 from agentrl.trainers.tiny.play import expert_of, play_many
 from agentrl.trainers.tiny.sloppy import another_argument, last_values, repertoire_of
-from tests.trainers.tiny_envs import AlwaysRight, BadTeacher, Echo, LookUp, NoExpert
+from tests.trainers.tiny_envs import AlwaysRight, BadTeacher, Echo, LongWinded, LookUp, NoExpert
 
 
 def worker_of(kind: type) -> Worker:
@@ -104,6 +104,7 @@ async def clean(kind: type) -> list:  # type: ignore[type-arg]
         (NoExpert, "has no expert"),
         (BadTeacher, r"expert\(\) solves 0.00"),
         (AlwaysRight, "no general mistake"),
+        (LongWinded, "shorten the observations"),
     ],
 )
 def test_what_cannot_be_taught_is_refused_in_one_line(kind: type, message: str) -> None:

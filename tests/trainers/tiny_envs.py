@@ -97,3 +97,12 @@ def checksum(text: str) -> str:
 
 class NoExpert(gymnasium.Env[str, str]):
     """Nobody shows how."""
+
+
+class LongWinded(Echo):
+    """Says a great deal in words that never come twice."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[str, dict[str, Any]]:
+        shown, info = super().reset(seed=seed)
+        noise = "".join(chr(97 + int(c)) for c in self.np_random.integers(26, size=6000))
+        return f"{shown} {noise}", info

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import time
@@ -29,8 +30,9 @@ class Box:
     def __init__(self, server: Server, number: int, on_close: Callable[["Box"], None]) -> None:
         self.isolation: LevelName = server.level
         self._server, self._number, self._calls = server, number, 0
+        self._folder = secrets.token_hex(16)
         self._limits, self._on_close = server.limits, on_close
-        self._gone = ""
+        self._gone, self._unread = "", bytearray()
         self._closed = False
         self._one_at_a_time = asyncio.Lock()
 
@@ -45,7 +47,9 @@ class Box:
         try:
             self._socket.setblocking(False)
             os.set_blocking(self._output, False)
-            self._forked, self._ending = await self._server.fork(self._number, theirs, their_output)
+            self._forked, self._ending = await self._server.fork(
+                self._number, self._folder, theirs, their_output
+            )
         except BaseException:
             self._close_descriptors()
             raise
@@ -91,7 +95,7 @@ class Box:
     async def _run(self, code: str, seconds: float) -> Execution:
         started = time.perf_counter()
         self._calls += 1
-        call = Call(self._calls, self._socket.fileno(), self._output, self._limits)
+        call = Call(self._calls, self._socket.fileno(), self._output, self._limits, self._unread)
         self._ending.add_done_callback(on_exit := lambda _: call.end("closed"))
         limit = ""
         try:
@@ -180,7 +184,7 @@ class Box:
         try:
             await self._death()
             if self.isolation != "namespaces":
-                await remove_tree(f"{self._server.folders}/{self._number}")
+                await remove_tree(f"{self._server.folders}/{self._folder}")
         finally:
             self._close_descriptors()
             os.close(self._forked.pidfd)

@@ -9,7 +9,7 @@ from agentrl.tools.sandbox.types import Data, LimitName, Limits
 
 _CHUNK = 1 << 16
 _OVERHEAD = 1 << 20
-"""Bytes beyond the emitted values that one call may send: the error text, frames of earlier calls."""
+"""Bytes beyond the emitted values, its own and late ones of the call before, that one call may send."""
 MAX_ERROR = 20_000
 """Characters; an honest interpreter sends fewer."""
 FLOOD = 1024
@@ -19,15 +19,17 @@ FLOOD = 1024
 class Call:
     """Reads a sandbox's channel and output until the call is over; `ended` then holds why.
 
-    `ended` is 'done', 'closed' (the channel), 'malformed' or 'flood'.
+    `ended` is 'done', 'closed' (the channel), 'malformed' or 'flood'. `unread` is the sandbox's own: what
+    threads of an earlier call sent after its end stands there, perhaps up to the middle of a frame.
     """
 
-    def __init__(self, number: int, channel: int, output: int, limits: Limits) -> None:
+    def __init__(self, number: int, channel: int, output: int, limits: Limits, unread: bytearray) -> None:
         self._number, self._channel, self._output, self._limits = number, channel, output, limits
+        self._most = 2 * limits.emit_bytes + _OVERHEAD
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.values: list[Data] = []
         self.error, self.limit = "", ""
-        self._buffer, self._received = bytearray(), 0
+        self._buffer, self._received = unread, 0
         self._kept, self._written = bytearray(), 0
 
     def listen(self) -> None:
@@ -87,7 +89,7 @@ class Call:
         self._buffer += data
         self._received += len(data)
         try:
-            if self._received > self._limits.emit_bytes + _OVERHEAD:
+            if self._received > self._most:
                 raise wire.WireError("more than a call may send")
             self._take_frames()
         except wire.WireError as error:
@@ -98,7 +100,7 @@ class Call:
         head = wire.FRAME.size
         while len(self._buffer) >= head and not self.ended.done():
             size, kind, number = wire.FRAME.unpack_from(self._buffer)
-            if size > self._limits.emit_bytes + _OVERHEAD:
+            if size > self._most:
                 raise wire.WireError(f"a frame of {size} bytes")
             if len(self._buffer) < head + size:
                 return

@@ -15,8 +15,9 @@ from agentrl.tools.sandbox.users import first_user, open_to_all
 
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
-_DEVICES = ("null", "zero", "full", "random", "urandom")
-_LANDLOCK_DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
+_DEVICES = {"null": "null", "zero": "full", "full": "full", "random": "random", "urandom": "urandom"}
+"""What stands under which name: /dev/full reads as zeros too, but gives no shared memory when mapped."""
+_LANDLOCK_DEVICES = ("/dev/random", "/dev/urandom")
 _PACKAGES = "/packages"
 
 REMEDY: dict[str, str] = {
@@ -29,6 +30,8 @@ _BOTH = (
     "environment: empty",
     "time: the tree is killed by SIGKILL after Limits.wall_seconds per call; RLIMIT_CPU per process",
     "output and emitted values: cut or refused by the host",
+    "not there: shared memory without a file (mmap(-1) of Python too), socket options, asynchronous I/O",
+    "best effort: what the kernel keeps in pipes and socket pairs is not counted; 64 descriptors per process",
 )
 GUARANTEES: dict[LevelName, tuple[str, ...]] = {
     "namespaces": (
@@ -36,6 +39,7 @@ GUARANTEES: dict[LevelName, tuple[str, ...]] = {
         "files: own mount namespace, read-only system, private /tmp (tmpfs with limits) and /proc",
         "processes: RLIMIT_NPROC in a user namespace per sandbox; killing the first kills all",
         "memory: RLIMIT_AS per process; the tree by a watchdog every 50 ms (no cgroup)",
+        "CPU of the tree: by the same watchdog; best effort for many short processes that nobody waits for",
     ),
     "landlock": (
         *_BOTH,
@@ -44,7 +48,10 @@ GUARANTEES: dict[LevelName, tuple[str, ...]] = {
         "processes: none can be started (seccomp), so the tree is one process",
         "threads: by RLIMIT_NPROC where sandboxes have users of their own, else by a watchdog every 50 ms",
         "memory: RLIMIT_AS",
-        "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms",
+        "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms; a file that is"
+        " deleted, closed and still mapped counts by its size for root, else as a quarter of the limit",
+        "best effort: folders of other sandboxes have secret names, but two that cooperate can still signal"
+        " by timing and by what /proc shows of every process",
     ),
     "none": ("nothing but a time-out and cut output: foreign code runs with all rights of this user",),
 }
@@ -167,8 +174,8 @@ def _hidden() -> list[str]:
 
 def _devices() -> list[str]:
     words = ["--proc", "/proc", "--dir", "/tmp", "--dir", "/dev", "--symlink", "/tmp", "/dev/shm"]
-    for name in _DEVICES:
-        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, device in _DEVICES.items():
+        words += ["--dev-bind", f"/dev/{device}", f"/dev/{name}"]
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         words += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
     return words

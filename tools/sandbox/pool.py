@@ -12,7 +12,6 @@ from agentrl.tools.sandbox.box import Box
 from agentrl.tools.sandbox.server import Server
 from agentrl.tools.sandbox.types import LevelName, Limits, Sandbox
 
-
 MOST_READY = 128
 """A pool that was found empty keeps one more ready from then on, up to this many."""
 MOST_STARTING = 64

@@ -65,7 +65,7 @@ class Server:
 
     @property
     def folders(self) -> str:
-        """Where each sandbox has a folder named by its number; '' where the level keeps nothing on disk."""
+        """Where each sandbox has a folder of its own; '' where the level keeps nothing on disk."""
         return self._folder.path if self._folder is not None else ""
 
     def _spawn(self, launch: Launch) -> subprocess.Popen[bytes]:
@@ -107,16 +107,17 @@ class Server:
         loop.add_reader(self._control, self._hear)
 
     async def fork(
-        self, number: int, channel: socket.socket, output: int
+        self, number: int, folder: str, channel: socket.socket, output: int
     ) -> tuple[Forked, "asyncio.Future[Exited]"]:
-        """A new sandbox on these descriptors, and what will say how it ended."""
+        """A new sandbox on these descriptors, and what will say how it ended; `folder` is a new name."""
         if not self.alive:
             raise SandboxError("the zygote is gone")
         loop = asyncio.get_running_loop()
         answer = self._forks[number] = loop.create_future()
         ending = self._exits[number] = loop.create_future()
         try:
-            socket.send_fds(self._control, [number.to_bytes(8, "little")], [channel.fileno(), output])
+            order = number.to_bytes(8, "little") + folder.encode()
+            socket.send_fds(self._control, [order], [channel.fileno(), output])
             return await asyncio.wait_for(answer, _ANSWER_SECONDS), ending
         except (OSError, TimeoutError) as error:
             raise SandboxError(f"the zygote did not fork: {error!r}") from error

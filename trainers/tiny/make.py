@@ -8,6 +8,8 @@ family of tasks and nothing else; what it shows is that the environment, the rew
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -86,7 +88,11 @@ async def make_tiny(
         ConfigError: No expert, one that does not solve its own tasks, or episodes too long for a tiny model.
     """
     name = worker.spec.name
-    played = await play_many(worker, expert_of(worker.spec), tasks.take(READING))
+    loading = asyncio.create_task(asyncio.to_thread(load_libraries))
+    try:
+        played = await play_many(worker, expert_of(worker.spec), tasks.take(READING))
+    finally:
+        await loading
     solved = sum(e.correct for e in played) / len(played)
     if solved < LEAST_EXPERT:
         raise ConfigError(
@@ -98,6 +104,12 @@ async def make_tiny(
         return build(played, env, name, seed=seed, shape=shape, solved=solved)
     finally:
         await env.close()
+
+
+def load_libraries() -> None:
+    """Import what takes seconds, beside the episodes that are played meanwhile."""
+    importlib.import_module("transformers.models.qwen2.modeling_qwen2")
+    importlib.import_module("tokenizers")
 
 
 def build(

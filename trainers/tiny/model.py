@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 PERIODS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 """Number tokens start with sine and cosine of these periods beside their size."""
 ORDER_SCALE = 0.08
-"""How loud the ordinal start is beside the random one; louder, and near numbers are mixed up when copied."""
+"""How loud the ordinal start is beside the random one; louder, and near numbers get mixed up in copies."""
 SHARPNESS = 2.0
-"""Gain of the last norm at the start: with 1, the small embeddings spread each copied number over its like."""
+"""Gain of the last norm at the start; with 1, small embeddings spread each copied number over its like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 
 from agentrl.check.bench import Bench, Game
+from agentrl.check.checks.texts import refuse_taken_names
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.wording import name_of, shown
 from agentrl.message import Action, Part
@@ -24,6 +25,7 @@ MOST_TURNS = 200
 
 async def loads(bench: Bench) -> str:
     """An instance can be made, its tools have schemas, and a task starts."""
+    refuse_taken_names(bench.spec.kind)
     async with bench.open() as table:
         game = table.new()
         for name in ("reset", "step"):
@@ -178,5 +180,17 @@ async def gymnasium_contract(bench: Bench) -> str:
                     lambda: check_env(raw, skip_render_check=True, skip_close_check=True),
                 )
             except (AssertionError, gymnasium.error.Error) as error:
-                raise Faulty(f"gymnasium's check_env: {str(error)[:500]}") from error
+                raise Faulty(
+                    f"gymnasium's check_env: {str(error)[:500]}{_charset(raw, str(error))}"
+                ) from error
     return "gymnasium's check_env passes"
+
+
+def _charset(raw: Any, fault: str) -> str:
+    spaces = (raw.observation_space, raw.action_space)
+    if "space" not in fault or not any(isinstance(s, gymnasium.spaces.Text) for s in spaces):
+        return ""
+    return (
+        "; gymnasium.spaces.Text(n) holds letters and digits only: give charset=string.printable, and a "
+        "max_length that fits"
+    )

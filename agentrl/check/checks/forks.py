@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
+from agentrl.adapter import can_copy
 from agentrl.check.bench import Bench, Game, Table
-from agentrl.check.report import NotApplicable
+from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import changed, leaves_of
 from agentrl.check.wording import difference, fail_if, name_of
 from agentrl.environment import ForkUnsupported
@@ -26,8 +28,8 @@ async def forked(bench: Bench, table: Table) -> AsyncIterator[tuple[Game, Game]]
         try:
             env = await bench.within(f"fork() after {turns} actions", game.env.fork(), 3 * bench.seconds)
         except ForkUnsupported as reason:
-            if hasattr(bench.spec.kind, "fork"):
-                raise
+            if getattr(bench.spec.kind, "deterministic", False):
+                raise Faulty(f"fork() after {turns} actions: {reason}{_uncopied(game.raw)}") from reason
             raise NotApplicable(str(reason)) from reason
         twin = table.seat(env)
         twin.task, twin.first, twin.turns = game.task, game.first, list(game.turns)
@@ -76,6 +78,15 @@ async def fork_independence(bench: Bench) -> str:
             await twin.close()
             await game.go_on(game.actor(13), 2)
     return f"{compared} forks and their originals left each other alone" if compared else _none()
+
+
+def _uncopied(raw: Any) -> str:
+    """Name what keeps an environment from being copied, and what to do."""
+    memo = {id(raw.shared): raw.shared} if getattr(raw, "shared", None) is not None else {}
+    names = [f"self.{n}" for n, v in vars(raw).items() if not can_copy(v, dict(memo))]
+    if not names:
+        return ""
+    return f"; {', '.join(names)} cannot be copied: write fork(), or make it anew for every episode in task()"
 
 
 def _none() -> str:

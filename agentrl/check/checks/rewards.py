@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
-from agentrl.check.actions import TAG, WORD
+from agentrl.check.actions import TAG
 from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.experts import expert_actor
 from agentrl.check.report import Faulty, NotApplicable
@@ -38,10 +38,11 @@ async def episodes(bench: Bench, table: Table) -> AsyncIterator[Game]:
         yield game
 
 
-async def insiders(bench: Bench, table: Table) -> AsyncIterator[Game]:
+async def insiders(bench: Bench, table: Table, *, position: int = 0) -> AsyncIterator[Game]:
     """Answer with what the instance compares an answer with, and with values made from its own state."""
     game, spy = table.new(), Spy("0")
-    await game.start(bench.task(0))
+    task = bench.task(position)
+    await game.start(task)
     texts = candidates(leaves_of(game.raw).values())
     await game.act(Action(text=spy))
     texts = list(dict.fromkeys([*spy.compared, *texts]))
@@ -51,7 +52,7 @@ async def insiders(bench: Bench, table: Table) -> AsyncIterator[Game]:
         if time.monotonic() > end or correct >= 4:
             return
         one = table.new()
-        await one.repeat(bench.task(0), [action])
+        await one.repeat(task, [action])
         correct += bool(one.turns[-1][1].correct)
         yield one
         await one.close()
@@ -136,15 +137,22 @@ async def reward_range(bench: Bench) -> str:
 
 async def correct_against_reward(bench: Bench) -> str:
     """`correct` is given at the end, and a correct episode earns, a wrong one does not earn all."""
-    count = {True: 0, False: 0}
+    count, best = {True: 0, False: 0}, 0.0
     async with bench.open() as table:
+        says = await _says_correct(bench, table)
         async for game in episodes(bench, table):
             if not game.done:
                 continue
             _agree(game)
             count[bool(game.turns[-1][1].correct)] += 1
-        await _says_correct(bench, table)
-    return f"correct and reward agree in {count[True]} correct and {count[False]} wrong episodes"
+            best = max(best, *(r.reward for _, r in game.turns))
+    short = f"the reward never reached 1 ({best:g} at most), so nothing counts as correct"
+    if not count[True] and 0 < best < 1 and bench.has_expert:
+        raise Faulty(f"{short}; let full marks be 1, or say correct=True where the task is solved")
+    if not says:
+        raise NotApplicable("its info says nothing of `correct`; reward >= 1 at the end counts")
+    seen = f"correct and reward agree in {count[True]} correct and {count[False]} wrong episodes"
+    return f"{seen}; warning: {short}" if not count[True] and 0 < best < 1 else seen
 
 
 def _agree(game: Game) -> None:
@@ -170,24 +178,25 @@ def _agree(game: Game) -> None:
             )
 
 
-async def _says_correct(bench: Bench, table: Table) -> None:
-    """See that a plain environment puts `correct` into `info` itself and as a truth value."""
+async def _says_correct(bench: Bench, table: Table) -> bool:
+    """Whether it says `correct` itself; a plain environment must then give a truth value."""
     game = table.new()
     if isinstance(game.raw, ToolEnv):
-        return
+        return True
     await game.reset_raw(bench.task(0))
     actor = game.actor()
     for _ in range(64):
         action = actor.next([""])
         _, _, terminated, truncated, info = await game.step_raw(action)
         if terminated or truncated:
-            if "correct" not in info or type(info["correct"]).__name__ not in {"bool", "bool_", "NoneType"}:
-                got = repr(info.get("correct")) if "correct" in info else f"info has {sorted(map(str, info))}"
+            value = info.get("correct")
+            if type(value).__name__ not in {"bool", "bool_", "NoneType"}:
                 raise Faulty(
-                    f"the episode ended without a truth value `correct` ({got}); "
-                    "put correct=True or False into info"
+                    f"the episode ended with info['correct'] = {value!r} of type {type(value).__name__}; "
+                    "put a truth value, True or False, there"
                 )
-            return
+            return value is not None
+    return True
 
 
 async def step_after_end(bench: Bench) -> str:
@@ -207,31 +216,3 @@ async def step_after_end(bench: Bench) -> str:
                 mend = "remember that it is over and raise, or give reward 0"
                 raise Faulty(f"{name_of(bench.task(0))}: after the end, {shown(action)} {state}; {mend}")
     return "an action after the end earns nothing"
-
-
-async def judge_not_fooled(bench: Bench) -> str:
-    """No answer that says everything or nothing is judged correct."""
-    fooled: dict[str, int] = {}
-    tasks = list(bench.positions(4))
-    async with bench.open() as table:
-        for position in tasks:
-            text = (await table.new().start(bench.task(position))).text
-            for what, answer in catch_alls(text).items():
-                game = await table.new().repeat(bench.task(position), [Action(text=answer)])
-                fooled[what] = fooled.get(what, 0) + bool(game.done and game.turns[-1][1].correct)
-                await game.close()
-    for what, count in fooled.items():
-        if count == len(tasks):
-            mend = "compare the whole answer: ==, not `in`, startswith or a search"
-            raise Faulty(f"{what} was judged correct in {count} of {count} tasks; {mend}")
-    return f"{len(fooled)} answers that say everything or nothing are wrong"
-
-
-def catch_alls(text: str) -> dict[str, str]:
-    """Give answers that hold all answers, or none."""
-    words = " ".join(dict.fromkeys(WORD.findall(text)))
-    return {
-        "an empty answer": "",
-        "an answer that lists every number up to 5000": " ".join(map(str, range(5001))),
-        "an answer that lists every word of the task": f"{words} yes no true false",
-    }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from agentrl.check.bench import Bench, Table
+from agentrl.check.checks.determinism import need_deterministic
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import APART, Leaves, leaves_of
 from agentrl.check.wording import name_of
@@ -163,6 +165,33 @@ async def levels_differ(bench: Bench) -> str:
 
 def _at(level: int, seed: int) -> Task:
     return Task(id="x", split="train", level=level, seed=seed)
+
+
+async def upwards(bench: Bench) -> list[dict[str, Any]]:
+    """Start tasks of every level and split in order; the checker compares with the other order."""
+    return await _starts(bench, 1)
+
+
+async def downwards(bench: Bench) -> list[dict[str, Any]]:
+    """Start the same tasks in reverse."""
+    return await _starts(bench, -1)
+
+
+async def _starts(bench: Bench, way: int) -> list[dict[str, Any]]:
+    need_deterministic(bench)
+    first, *others = bench.spec.splits
+    levels = dict.fromkeys([*bench.levels[:2], bench.levels[-1]])
+    places = [*((level, first) for level in levels), *((bench.levels[0], split) for split in others)]
+    if len(places) < 2:
+        raise NotApplicable("it has one level and one split")
+    found = []
+    async with bench.open() as table:
+        for level, split in places[::way]:
+            game, task = table.new(), bench.task(0, split=split, level=level)
+            await game.start(task)
+            found.append({"task": name_of(task), "lines": game.lines})
+            await game.close()
+    return found
 
 
 async def task_source(bench: Bench) -> str:

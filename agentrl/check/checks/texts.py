@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import re
 import sys
 import sysconfig
 from collections.abc import AsyncIterator
 from typing import Any
 
+import gymnasium
+
+from agentrl.check import shift
 from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.wording import name_of, own_source, shown
 from agentrl.message import ToolResult
 from agentrl.toolenv import ToolEnv
+from agentrl.toolkit import is_tool
 
 MOST_CHARACTERS = 1_000_000
 CONTROL = re.compile(
@@ -25,6 +30,9 @@ CONTROL = re.compile(
     r"|<(?:bos|eos|pad|unk|mask)>|</?s>|<image>|<(?:start_of_image|image_soft_token)>"
 )
 ANSWER_TAGS = re.compile(r"</?(?:answer|search|result|python|information)>")
+FRAMEWORK_NAMES = frozenset(
+    {"fork", "expert", "isolation", "tasks", "blocking", "deterministic", "max_turns"}
+)
 ADDRESS = re.compile(r"<[^<>]{1,200} at 0x[0-9a-fA-F]{6,}>")
 
 
@@ -107,23 +115,32 @@ def lone_tag(text: str, turn: int) -> str:
 
 
 async def host_details(bench: Bench) -> str:
-    """No text names files of the host or addresses of objects."""
+    """No text names files, user or name of the host, or addresses of objects."""
+    here, home = os.getcwd(), _marked_home(bench.folder)
+    shift.apply(["host"])
     async with bench.open() as table:
         raw = table.new().raw
-        files = [
-            *own_source(raw),
-            sys.prefix if sys.prefix != sys.base_prefix else sysconfig.get_path("purelib"),
-        ]
+        prefix = sys.prefix if sys.prefix != sys.base_prefix else sysconfig.get_path("purelib")
+        folders = [*([here] if here.count("/") > 1 else []), home, bench.folder]
+        hidden = dict.fromkeys([*own_source(raw), prefix, *folders], "path")
+        hidden |= {shift.HOST: "name", shift.USER: "user"}
         async for game, turn, text in played(bench, table):
             address = ADDRESS.search(text)
             if address:
                 mend = "give its class a __str__, or return text"
                 raise Faulty(f"{place(game, turn)}: shows the object {address.group()[:80]!r}; {mend}")
-            for path in (f for f in files if f in text):
-                raise Faulty(
-                    f"{place(game, turn)}: shows the host's path {path!r}; tell the model what to do instead"
-                )
-    return "no host paths or object addresses in what the model reads"
+            for value in (h for h in hidden if h in text):
+                what = f"shows the host's {hidden[value]} {value!r}"
+                raise Faulty(f"{place(game, turn)}: {what}; tell the model what to do instead")
+    return "no host paths, names or object addresses in what the model reads"
+
+
+def _marked_home(folder: str) -> str:
+    """Give the user's home folder another name, under which everything is still found."""
+    marked = os.path.join(folder, "home-of-agentrl-check")
+    os.symlink(os.path.expanduser("~"), marked)
+    os.environ["HOME"] = marked
+    return marked
 
 
 async def prefix_preservation(bench: Bench) -> str:
@@ -188,9 +205,24 @@ async def _keeps_objects(bench: Bench, table: Table) -> None:
         kept.append((given, copy.deepcopy(given)))
 
 
+def refuse_taken_names(kind: Any) -> None:
+    """Refuse tools named like what an environment has anyway: each would replace the other."""
+    base = next(
+        (k for k in (ToolEnv, gymnasium.Env) if inspect.isclass(kind) and issubclass(kind, k)), object
+    )
+    taken = {*dir(base), *FRAMEWORK_NAMES}
+    for name in taken & set(dir(kind)):
+        if is_tool(inspect.getattr_static(kind, name)):
+            raise Faulty(
+                f"a @tool is named {name!r}, which {base.__name__} needs itself: rename it, "
+                f"such as {name.strip('_')}_it"
+            )
+
+
 async def tool_schemas(bench: Bench) -> str:
     """Every tool says what it does."""
     async with bench.open() as table:
+        refuse_taken_names(bench.spec.kind)
         game = table.new()
         if not game.env.tools:
             raise NotApplicable("it has no tools")

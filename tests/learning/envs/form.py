@@ -19,7 +19,8 @@ class Form(ToolEnv):
 
     def task(self, rng: np.random.Generator) -> str:
         name, city, age = str(rng.choice(NAMES)), str(rng.choice(CITIES)), int(rng.integers(18, 90))
-        self.wanted, self.filled = {"name": name, "age": str(age), "city": city}, {}
+        self.wanted = {"name": name, "age": str(age), "city": city}
+        self.filled: dict[str, str] = {}
         self.receipt = str(rng.integers(10, 100))
         return f"Register {name} from {city}, {age} years old."
 
@@ -38,7 +39,7 @@ class Form(ToolEnv):
         return float(answer == self.receipt and self.filled == self.wanted)
 
     def expert(self, observations: list[str]) -> Action:
-        name, city, age = re.match(r"Register (\w+) from (\w+), (\d+)", observations[0]).groups()
+        name, city, age = re.findall(r"Register (\w+) from (\w+), (\d+)", observations[0])[0]
         steps = [("name", name), ("city", city), ("age", age)]
         if len(observations) <= 3:
             return call("fill", field=steps[len(observations) - 1][0], value=steps[len(observations) - 1][1])

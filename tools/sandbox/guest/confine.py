@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from agentrl.tools.sandbox.guest import kernel, landlock, seccomp
 
 _INSIDE_USER = 1000
-_DESCRIPTORS = 128
+_DESCRIPTORS = 64
+"""Per process; few, because nobody counts what the kernel keeps in pipes and socket pairs."""
 USERS = 4096
 """Sandboxes alive at once whose user numbers differ."""
 
@@ -36,7 +37,7 @@ class Settings:
     roots: tuple[str, ...] = ()
     """Landlock: folders around all of `readable`; a second, short list is what a sandbox can afford."""
     folders: str = ""
-    """Landlock: where each sandbox gets its private folder, named by its number."""
+    """Landlock: where each sandbox gets its private folder, by a name that the host gives."""
 
 
 class NamespaceWalls:
@@ -48,12 +49,13 @@ class NamespaceWalls:
         self._filter = kernel.make_filter(seccomp.for_namespaces(kernel.MACHINE))
         self._size = f"size={settings.disk_bytes},nr_inodes={settings.files + 1},mode=700,uid="
 
-    def before_fork(self, number: int) -> None:
+    def before_fork(self, name: str) -> int:
         """Make the next child the first process of a namespace: when it dies, all in there die."""
         kernel.setns(self._own_pids, kernel.NEW_PIDS)
         kernel.unshare(kernel.NEW_PIDS)
+        return -1
 
-    def enter(self, number: int) -> None:
+    def enter(self, number: int, folder: int) -> None:
         settings = self._settings
         user = settings.first_user + number % USERS if settings.first_user else os.getuid()
         kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
@@ -99,20 +101,21 @@ class LandlockWalls:
         self._program = seccomp.for_landlock(kernel.MACHINE)
         self._readable, self._null = _open_paths(settings.roots), _open_paths(("/dev/null",))
 
-    def before_fork(self, number: int) -> None:
-        os.mkdir(self._folder(number), 0o700)
+    def before_fork(self, name: str) -> int:
+        """Open a private folder; its name is not kept: a fork's memory must not tell of its neighbours."""
+        return _new_folder(f"{self._settings.folders}/{name}")
 
-    def enter(self, number: int) -> None:
+    def enter(self, number: int, folder: int) -> None:
         settings = self._settings
         os.setsid()
         if settings.first_user:
             user = settings.first_user + number % USERS
-            os.chown(self._folder(number), user, user)
+            os.fchown(folder, user, user)
             os.setgroups([])
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
             kernel.make_dumpable()
-        os.chdir(self._folder(number))
+        os.fchdir(folder)
         landlock.restrict(self._readable, [*_open_paths((".",)), *self._null])
         # counted per user: of no use where the user is the host's own
         limit_resources(
@@ -122,9 +125,6 @@ class LandlockWalls:
         kernel.drop_capabilities()
         kernel.filter_system_calls(kernel.make_filter(seccomp.for_process(self._program, os.getpid())))
 
-    def _folder(self, number: int) -> str:
-        return f"{self._settings.folders}/{number}"
-
 
 class NoWalls:
     """Nothing but a session of its own: for `--unsafe-local`."""
@@ -132,13 +132,18 @@ class NoWalls:
     def __init__(self, settings: Settings) -> None:
         self._folders, self._zygote = settings.folders, os.getpid()
 
-    def before_fork(self, number: int) -> None:
-        os.mkdir(f"{self._folders}/{number}", 0o700)
+    def before_fork(self, name: str) -> int:
+        return _new_folder(f"{self._folders}/{name}")
 
-    def enter(self, number: int) -> None:
+    def enter(self, number: int, folder: int) -> None:
         os.setsid()
         kernel.die_with_parent(self._zygote)
-        os.chdir(f"{self._folders}/{number}")
+        os.fchdir(folder)
+
+
+def _new_folder(path: str) -> int:
+    os.mkdir(path, 0o700)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _open_paths(paths: tuple[str, ...]) -> list[int]:

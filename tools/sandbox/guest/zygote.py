@@ -19,6 +19,7 @@ from agentrl.tools.sandbox.guest import interpreter, kernel, watch, wire
 from agentrl.tools.sandbox.guest.confine import Settings, make_walls
 
 NUMBER = struct.Struct("<q")
+"""Of the sandbox to fork; the name of its folder follows."""
 FORKED = struct.Struct("<qi")
 """Number of the sandbox and of its process, whose pidfd comes along; a negative one is an error number."""
 EXITED = struct.Struct("<qi12s")
@@ -28,12 +29,18 @@ _WATCH_SECONDS, _LONGEST_WATCH_SECONDS, _WATCH_SHARE = 0.05, 0.2, 20
 _CPU_SLACK_SECONDS = 0.25
 """RLIMIT_CPU has whole seconds and strikes a little early."""
 
+_HIDDEN_FILES = 4
+"""A file that is deleted, closed and still mapped counts as this share of the disk limit where its size
+cannot be asked; that is, more than so many of them are too many."""
+
 
 @dataclass(slots=True)
 class _Child:
     number: int
     pid: int
     pidfd: int
+    folder: int
+    used: watch.CpuTotal
     reason: bytes = b""
 
 
@@ -79,9 +86,9 @@ class Zygote:
         message, descriptors, _, _ = socket.recv_fds(self._control, 64, 2)
         if not message:
             return False
-        (number,) = NUMBER.unpack(message)
+        (number,) = NUMBER.unpack_from(message)
         try:
-            self._fork(number, *descriptors)
+            self._fork(number, message[NUMBER.size :].decode(), *descriptors)
         except OSError as error:
             self._control.send(FORKED.pack(number, -(error.errno or 1)))
         finally:
@@ -89,21 +96,25 @@ class Zygote:
                 os.close(descriptor)
         return True
 
-    def _fork(self, number: int, channel: int, output: int) -> None:
-        self._walls.before_fork(number)
-        pid = os.fork()
+    def _fork(self, number: int, name: str, channel: int, output: int) -> None:
+        folder = self._walls.before_fork(name)
+        try:
+            pid = os.fork()
+        except OSError:
+            _close(folder)
+            raise
         if pid == 0:
-            self._become_sandbox(number, channel, output)
-        child = _Child(number, pid, os.pidfd_open(pid))
+            self._become_sandbox(number, folder, channel, output)
+        child = _Child(number, pid, os.pidfd_open(pid), folder, watch.CpuTotal())
         self._children[child.pidfd] = child
         self._poll.register(child.pidfd, select.EPOLLIN)
         socket.send_fds(self._control, [FORKED.pack(number, pid)], [child.pidfd])
 
-    def _become_sandbox(self, number: int, channel: int, output: int) -> None:
+    def _become_sandbox(self, number: int, folder: int, channel: int, output: int) -> None:
         try:
             os.dup2(output, 1)
             os.dup2(output, 2)
-            self._walls.enter(number)
+            self._walls.enter(number, folder)
             channel = os.dup2(channel, 3)
             os.closerange(4, 1 << 16)
             self._interpreter.serve(channel)
@@ -116,6 +127,7 @@ class Zygote:
     def _bury(self, child: _Child) -> None:
         self._poll.unregister(child.pidfd)
         os.close(child.pidfd)
+        _close(child.folder)
         _, status, used = os.wait4(child.pid, 0)
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if killed and used.ru_utime + used.ru_stime > self._settings.cpu_seconds - _CPU_SLACK_SECONDS:
@@ -135,7 +147,7 @@ class Zygote:
 
     def _exceeded(self, child: _Child, tree: list[watch.Process]) -> bytes:
         settings = self._settings
-        if sum(process.cpu_seconds for process in tree) > settings.cpu_seconds:
+        if child.used.add(tree) > settings.cpu_seconds:
             return b"cpu"
         if sum(process.threads for process in tree) > settings.processes:
             return b"processes"
@@ -143,11 +155,17 @@ class Zygote:
             if sum(map(watch.proportional_bytes, tree)) > self._memory_bytes:
                 return b"memory"
         if settings.level == "landlock":
-            folder = f"{settings.folders}/{child.number}"
-            size, entries = watch.disk_use(child.pid, folder, stop_at=settings.files)
-            if size > settings.disk_bytes or entries > settings.files:
+            folder = f"/proc/self/fd/{child.folder}"
+            size, entries = watch.disk_use(folder, stop_at=settings.files)
+            hidden = watch.deleted_bytes(child.pid, unknown=settings.disk_bytes // _HIDDEN_FILES)
+            if size + hidden > settings.disk_bytes or entries > settings.files:
                 return b"disk"
         return b""
+
+
+def _close(folder: int) -> None:
+    if folder >= 0:
+        os.close(folder)
 
 
 def main(control: int, host_pidfd: int, settings: dict[str, object]) -> None:
