@@ -162,6 +162,7 @@ def execute(request: Reply, pipe: int, folder: str) -> None:
     adopt_orphans()
     limit_memory()
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+    spec = resolve_env(request["name"], **request["settings"])  # its file's name may be relative
     if "folder" in request["changes"] and not uses_paths(request["settings"]):
         os.chdir(folder)
 
@@ -169,7 +170,7 @@ def execute(request: Reply, pipe: int, folder: str) -> None:
         os.write(pipe, json.dumps(message).encode() + b"\n")
 
     bench = Bench(
-        spec=resolve_env(request["name"], **request["settings"]),
+        spec=spec,
         seconds=request["seconds"],
         seeds=request["seeds"],
         seed=request["seed"],

@@ -146,7 +146,7 @@ def test_a_checkpoint_is_trained_saved_and_found_again(checkpoint: Path, here: P
     assert "<svg" in (here / "runs/x/curve.svg").read_text()
     again = train(LENGTH, **arguments, progress=notes)
     assert again == json.loads(json.dumps(result)) and "is finished" in notes.lines[-1] and notes.steps == 2
-    with pytest.raises(ConfigError, match="another seed"):
+    with pytest.raises(ConfigError, match="seed: 0 → 1"):
         train(LENGTH, **arguments, seed=1)
 
 
