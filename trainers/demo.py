@@ -27,7 +27,13 @@ from agentrl.trainers.tiny.start import more_sft
 
 Control = Literal["no-tool", "shuffled-reward", "more-sft"]
 CONTROLS: tuple[Control, ...] = ("no-tool", "shuffled-reward", "more-sft")
-RECIPE = {"steps": 30, "groups_per_step": 16, "tiny.layers": 1, "eval.tasks": 200}
+RECIPE = {
+    "steps": 40,
+    "groups_per_step": 16,
+    "learning_rate": 7e-4,
+    "tiny.layers": 1,
+    "eval.tasks": 200,
+}
 """Less than the defaults, to be done in a minute."""
 INIT_TASKS = 32
 """Tasks for the model before any training: it solves none, and says so quickly."""

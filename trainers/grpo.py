@@ -69,7 +69,7 @@ def grpo(
     beta2: float = 0.99,
     weight_decay: float = 0.0,
     grad_clip: float = 1.0,
-    warmup_steps: int = 0,
+    warmup_steps: int = 3,
     final_rate: float = 0.1,
     failure_share: float = 0.2,
 ) -> Recipe:

@@ -76,7 +76,7 @@ class Given:
 
 
 def run_say(seed: int, *, steps: int = 12, recipe: Recipe | None = None) -> tuple[list[StepMetrics], str]:
-    recipe = recipe or grpo(steps=steps, groups_per_step=4, group_size=8, learning_rate=2e-2)
+    recipe = recipe or grpo(steps=steps, groups_per_step=4, group_size=8, learning_rate=2e-2, warmup_steps=0)
 
     async def run() -> tuple[list[StepMetrics], str]:
         engine = TorchEngine(small_model(), capacity_rows=32)
