@@ -1,10 +1,14 @@
 """Settings of the whole suite: how many examples each property gets, and one thread per process."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small models run faster so
 
 from hypothesis import HealthCheck, settings
+
+# A suite that a shell started in the background would hand "ignore Ctrl-C" down to the commands under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
