@@ -133,6 +133,8 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     measured: dict[str, Measured] = field(default_factory=dict)
     steps: list[StepMetrics] = field(default_factory=list)
+    stopped: str = ""
+    """Why training ended before its last step; '' where it did not."""
     tiny: Tiny | None = None
     warm: WarmStartReport | None = None
 
@@ -211,22 +213,24 @@ class Session:
     async def reinforce(self, student: Student, strategy: Independent) -> None:
         """Run the loop of reinforcement learning."""
         plan = self.plan
-        recipe = plan.recipe
+        recipe = plan.recipe.resolved(from_scratch=plan.tiny)
         if self.inspect:
             recipe = replace(recipe, callbacks=(*recipe.callbacks, partial(self.show, student.dialect)))
-        settings = recipe.optimiser.resolved(from_scratch=plan.tiny)
         loop = Loop(
             recipe=recipe,
             tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
             strategy=strategy,
             engine=strategy.table.engine,
-            updater=Updater(student.model, settings, total_steps=recipe.steps, seed=plan.seed),
+            updater=Updater(student.model, recipe.optimiser, total_steps=recipe.steps, seed=plan.seed),
             seed=plan.seed,
             sinks=(self.record,),
         )
         self.progress.phase(recipe.name.upper(), recipe.steps)
         with self.timed("train"):
             await loop.run()
+        self.stopped = loop.stopped
+        if loop.stopped:
+            self.progress.note(loop.stopped)
 
     def record(self, metrics: StepMetrics) -> None:
         """Write down and show a step."""
@@ -255,6 +259,7 @@ class Session:
         result = {
             "run": str(self.folder.path),
             "steps": len(self.steps),
+            "stopped": self.stopped,
             "success_before": before.sampled.success,
             "success_after": after.sampled.success,
             "greedy_before": before.greedy.success,
