@@ -101,6 +101,11 @@ async def make_student(plan: Plan, worker: Worker) -> tuple[Student, Tiny | None
         tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape)
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
     limits = plan.rollout.limits(limits)
+    if limits.max_context is not None and limits.max_context < tiny.longest:
+        raise ConfigError(
+            f"rollout.max_context={limits.max_context}: an expert's episode takes {tiny.longest} tokens: "
+            "give that many or more, or shorten the task"
+        )
     return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, limits=limits), tiny
 
 
