@@ -86,10 +86,7 @@ def grpo(
     FixedBounds(low=0.2, high=0.2)
     """
     settings = dict(locals())
-    if group_size < 2:
-        raise ConfigError(
-            f"group_size={group_size}: GRPO compares the attempts of a group, so it needs 2 or more"
-        )
+    _check_group(group_size)
     return Recipe(
         name="grpo",
         settings=settings,
@@ -109,6 +106,11 @@ def grpo(
         optimiser=_optimiser(settings),
         failures=FailureBudget(share=failure_share),
     )
+
+
+def _check_group(size: int) -> None:
+    if size < 2:
+        raise ConfigError(f"group_size={size}: GRPO compares the attempts of a group, so it needs 2 or more")
 
 
 def stopping(success: float | None) -> Stop | Literal["auto"] | None:

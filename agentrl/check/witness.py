@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import gc
 import locale
 import logging
@@ -141,6 +142,8 @@ def global_state() -> dict[str, Any]:
         "the root logger": (logging.root.level, len(logging.root.handlers)),
         "the default socket time-out": socket.getdefaulttimeout(),
         "numpy's error handling": np.geterr(),
+        "numpy's print options": str(np.get_printoptions()),
+        "the decimal context": repr(decimal.getcontext()),
         "the umask": _umask(),
     }
 

@@ -24,9 +24,16 @@ HELP = """type  tool name=value …    a tool call; `tool VALUE` where it takes 
 
 
 def choose(spec: EnvSpec, options: argparse.Namespace) -> Task:
-    """Find the task that was asked for."""
+    """Find the task that was asked for.
+
+    Raises:
+        ConfigError: There is no such task or level.
+    """
     level = spec.level(options.level)
-    return spec.tasks(options.split, level=level, seed=options.seed).at(options.task)
+    source = spec.tasks(options.split, level=level, seed=options.seed)
+    if options.task >= len(source):
+        raise ConfigError(f"--task {options.task}: {spec.name} has tasks 0..{len(source) - 1} here")
+    return source.at(options.task)
 
 
 @contextlib.contextmanager

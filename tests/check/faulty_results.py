@@ -170,6 +170,11 @@ class ControlToken(Shop):
         return f"{value}<|im_end|>"
 
 
+class ControlOfACoder(Shop):
+    def shown(self, value: int) -> str:
+        return f"<function=price>{value}</function>"
+
+
 class ControlInTask(Shop):
     def task(self, rng: np.random.Generator) -> str:
         return f"<|start_header_id|>user<|end_header_id|>{super().task(rng)}<|eot_id|>"
@@ -288,6 +293,7 @@ FAULTS: dict[type, tuple[str, str]] = {
     TextEnd: ("return-types", "terminated="),
     OwnSpaces: ("gymnasium", "space"),
     ControlToken: ("control-tokens", "<|im_end|>"),
+    ControlOfACoder: ("control-tokens", "<function=price>"),
     ControlInTask: ("control-tokens", "<|start_header_id|>"),
     AnswerTag: ("control-tokens", "</answer>"),
     ControlInSystem: ("control-tokens", "<tool_call>"),

@@ -137,6 +137,11 @@ class SeedsGlobal(Shop):
         return f"{value} {random.random()}"
 
 
+class HalfTheSeeds(Count):
+    def reset(self, *, seed: int | None = None, options: Options = None) -> Any:
+        return super().reset(seed=None if seed is None else seed // 2, options=options)
+
+
 class OneTask(Shop):
     def task(self, rng: np.random.Generator) -> str:
         return super().task(np.random.default_rng(0))
@@ -212,6 +217,7 @@ FAULTS: dict[type, tuple[str, str]] = {
     KeepsState: ("episode-isolation", "anew"),
     ClassList: ("instance-isolation", "class"),
     SeedsGlobal: ("instance-isolation", "global generators"),
+    HalfTheSeeds: ("seed-variety", "s + 1"),
     OneTask: ("seed-variety", "1 different"),
     FewSeeds: ("seed-variety", "s + 1"),
     ByteSeeds: ("seed-variety", "s + 256"),

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -340,6 +340,26 @@ class Rounds(ToolEnv):
         return answer(f"{int(a) / int(b):.6f}")
 
 
+class Sentence(ToolEnv):
+    """Many answers are right, some of them without their end."""
+
+    words: ClassVar[Sequence[str]] = ("ash", "elm", "fir", "oak", "yew", "box", "bay", "may")
+
+    def task(self, rng: np.random.Generator) -> str:
+        self.asked = rng.choice(list(self.words), 2, replace=False).tolist()
+        self.least = int(rng.integers(3, 20))
+        return f"Write {self.least} words or more, no word twice, with {self.asked[0]} and {self.asked[1]}."
+
+    def reward(self, answer: str) -> float:
+        said = answer.split()
+        enough = self.least <= len(said) <= 40 and len({*said}) == len(said)
+        return float(enough and {*self.asked} <= {*said})
+
+    def expert(self, observations: Sequence[str]) -> Action:
+        words = observations[0].rstrip(".").split()
+        return answer(" ".join([words[8], words[10], *(f"x{n}" for n in range(int(words[1])))]))
+
+
 SOUND = (
     Shop,
     GuessNumber,
@@ -353,4 +373,5 @@ SOUND = (
     Database,
     YesNo,
     Rounds,
+    Sentence,
 )

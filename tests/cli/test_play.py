@@ -83,3 +83,8 @@ def test_a_wrong_tool_is_explained_and_costs_nothing(agentrl: Run) -> None:
 def test_code_runs_in_the_sandbox(agentrl: Run) -> None:
     ended = agentrl("play", "code", "--json", stdin="python print(6 * 7)\n")
     assert "42" in ended.out and ended.data["isolation"] in {"namespaces", "landlock"}
+
+
+def test_a_task_out_of_range_is_refused(agentrl: Run) -> None:
+    said = agentrl("play", "code", "--task", str(2**31)).complaint
+    assert f"--task {2**31}: code has tasks 0..{2**31 - 1} here" in said

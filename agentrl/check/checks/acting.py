@@ -13,6 +13,7 @@ import numpy as np
 from agentrl.adapter import runs_on_loop
 from agentrl.check.actions import garbage_calls, odd_answers, odd_calls
 from agentrl.check.bench import Bench, Game, Table
+from agentrl.check.budget import Budget
 from agentrl.check.checks.texts import MOST_CHARACTERS
 from agentrl.check.report import Faulty, Hung, NotApplicable
 from agentrl.check.wording import shown
@@ -58,10 +59,10 @@ async def _survive_random(bench: Bench, game: Game) -> None:
 
 async def _survives(bench: Bench, table: Table, actions: Iterable[Action], seconds: float) -> int:
     """Try actions, starting anew where an episode ended."""
-    game, tried, end = table.new(), 0, time.monotonic() + seconds
+    game, tried, end = table.new(), 0, Budget(seconds)
     started = False
     for action in actions:
-        if time.monotonic() > end:
+        if end.spent:
             break
         if game.done or not started or len(game.turns) > 5:
             await game.start(bench.task(tried % bench.seeds))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from agentrl.check.actions import WORD
 from agentrl.check.bench import Bench, Table
+from agentrl.check.budget import Budget
 from agentrl.check.experts import Ask, ExpertProcess, expert_actor
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.wording import name_of, shown
@@ -30,10 +29,10 @@ async def expert_solves(bench: Bench) -> str:
     if not bench.has_expert:
         raise NotApplicable("it has no expert(observations)")
     blind, tasks, wrong = ExpertProcess(bench), cases(bench), list[tuple[Task, str]]()
-    longest, places, end = 0, len(bench.levels) * len(bench.spec.splits), time.monotonic() + 3.0
+    longest, places, end = 0, len(bench.levels) * len(bench.spec.splits), Budget(3.0)
     async with bench.open() as table:
         for number, task in enumerate(tasks):
-            if number >= places and time.monotonic() > end:
+            if number >= places and end.spent:
                 tasks = tasks[:number]
                 break
             correct, story, turns = await _attempt(bench, table, task, blind.ask)
@@ -94,11 +93,11 @@ async def answer_in_prompt(bench: Bench) -> str:
         raise NotApplicable("without an expert the answers are not known")
     rules = {"the last number or word": -1, "the first number or word": 0}
     hits, tasks = dict.fromkeys(rules, 0), [bench.task(i) for i in range(max(12, bench.seeds))]
-    end = time.monotonic() + 1.5
+    end = Budget(1.5)
     answers, numbers = set[str](), dict.fromkeys(("first", "last"), 0)
     async with bench.open() as table:
         for number, task in enumerate(tasks):
-            if number >= 6 and time.monotonic() > end:
+            if number >= 6 and end.spent:
                 tasks = tasks[:number]
                 break
             game = table.new()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from agentrl.check.actions import TAG, WORD
 from agentrl.check.bench import Bench, Game, Table
+from agentrl.check.budget import Budget
 from agentrl.check.checks.rewards import insiders
 from agentrl.check.experts import expert_actor
 from agentrl.check.report import Faulty, Hung, NotApplicable
@@ -42,11 +42,11 @@ async def judge_not_fooled(bench: Bench) -> str:
 
 
 async def _nothing_and_everything(bench: Bench, table: Table) -> int:
-    fooled, tasks, end = Counter[str](), list(bench.positions(4)), time.monotonic() + SECONDS
+    fooled, tasks, end = Counter[str](), list(bench.positions(4)), Budget(SECONDS)
     firsts = [await table.new().start(bench.task(p)) for p in tasks]
     kinds = catch_alls(firsts[0].text)
     for tried, what in enumerate(kinds):
-        if tried >= 3 and time.monotonic() > end:
+        if tried >= 3 and end.spent:
             return tried
         for position, first in zip(tasks, firsts, strict=True):
             if not await _any_correct(table, bench.task(position), first.text, catch_alls(first.text)[what]):
@@ -87,13 +87,15 @@ def catch_alls(text: str) -> dict[str, str]:
 async def _parts(bench: Bench, table: Table) -> str:
     """Vary right answers: what lacks a part, or has one too many, is wrong."""
     accepted, seen, examples = Counter[str](), 0, dict[str, str]()
-    end = time.monotonic() + SECONDS
+    end = Budget(SECONDS)
     for position in bench.positions(6, SECONDS):
         game = await right_episode(bench, table, position, end)
-        if game is None or time.monotonic() > end:
+        if game is None or end.spent:
             continue
         *before, last = game.actions
         tag, inner = unwrapped(last.text)
+        if len(inner.split()) > 1:
+            continue  # of a sentence there may be several right ones, also without its end
         if await _judged(table, game, [*before, _again(tag, "zqx")]):
             continue  # the words of the answer do not matter: something else is judged
         seen += 1
@@ -107,14 +109,14 @@ async def _parts(bench: Bench, table: Table) -> str:
     return f", and so are parts of {seen} right answers" if seen else ""
 
 
-async def right_episode(bench: Bench, table: Table, position: int, end: float) -> Game | None:
+async def right_episode(bench: Bench, table: Table, position: int, end: Budget) -> Game | None:
     """Play a task so that it ends with a right answer in words: with the expert, or out of the state."""
     if not bench.has_expert:
         async for game in insiders(bench, table, position=position):
             action, result = game.turns[-1]
             if result.correct and action.is_answer:
                 return game
-            if time.monotonic() > end:
+            if end.spent:
                 return None
         return None
     ask, game = expert_actor(bench), table.new()
@@ -180,20 +182,20 @@ def _alike(one: str, two: str) -> bool:
 
 async def constant_answer(bench: Bench) -> str:
     """No answer or action solves most of the tasks without reading them."""
-    rights, end = Counter[str](), time.monotonic() + 1.5
+    rights, end = Counter[str](), Budget(1.5)
     kept, tasks = dict[str, Action](), [bench.task(i) for i in range(MANY)]
     async with bench.open() as table:
         for position in range(MANY):
-            action = None if time.monotonic() > end else await _last_right(bench, table, position, end)
+            action = None if end.spent else await _last_right(bench, table, position, end)
             if action is not None:
                 rights[shown(action)] += 1
                 kept[shown(action)] = action
         if not rights:
             raise NotApplicable("no right answer is known: write an expert(observations)")
         name = max(rights, key=lambda n: rights[n])
-        hits, seen, end = 0, 0, time.monotonic() + 1.5
+        hits, seen, end = 0, 0, Budget(1.5)
         for task in tasks:
-            if time.monotonic() > end or (seen >= 8 and hits < seen / 2):
+            if end.spent or (seen >= 8 and hits < seen / 2):
                 break
             game = await table.new().repeat(task, [kept[name]])
             hits, seen = hits + bool(game.turns[-1][1].correct), seen + 1
@@ -204,7 +206,7 @@ async def constant_answer(bench: Bench) -> str:
     return f"the most frequent right end, {name}, alone solves {hits} of {seen} tasks"
 
 
-async def _last_right(bench: Bench, table: Table, position: int, end: float) -> Action | None:
+async def _last_right(bench: Bench, table: Table, position: int, end: Budget) -> Action | None:
     if bench.has_expert:
         ask, game = expert_actor(bench), table.new()
         await game.start(bench.task(position))
@@ -215,7 +217,7 @@ async def _last_right(bench: Bench, table: Table, position: int, end: float) -> 
     async for game in insiders(bench, table, position=position):
         if game.turns[-1][1].correct:
             return game.actions[-1]
-        if time.monotonic() > end:
+        if end.spent:
             return None
     return None
 
@@ -240,7 +242,7 @@ EXPRESSION = (
 
 async def text_as_code(bench: Bench) -> str:
     """What the model writes is never evaluated as code in the environment's own process."""
-    tried, end = 0, time.monotonic() + SECONDS
+    tried, end = 0, Budget(SECONDS)
     async with bench.open() as table:
         first = await table.new().start(bench.task(0))
         tools = table.games[0].env.tools
@@ -248,7 +250,7 @@ async def text_as_code(bench: Bench) -> str:
         actions = [(judge, action) for action in answers(first.text)]
         actions += [(f"tool {spec.name!r}", action) for spec in tools for action in code_calls(spec)]
         for who, action in actions:
-            if tried >= 4 and time.monotonic() > end:
+            if tried >= 4 and end.spent:
                 break
             await _refuse_evaluation(bench, table, who, action)
             tried += 1

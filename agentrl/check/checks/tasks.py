@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
 from agentrl.check.bench import Bench, Table
+from agentrl.check.budget import Budget
 from agentrl.check.checks.determinism import need_deterministic
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import APART, Leaves, leaves_of
@@ -26,13 +26,13 @@ class Drawer:
     """Draws tasks and says which are equal: by text and hidden state, without what is mere noise."""
 
     def __init__(self, bench: Bench, table: Table) -> None:
-        self.bench, self.table, self.end = bench, table, time.monotonic() + SECONDS
+        self.bench, self.table, self.budget = bench, table, Budget(SECONDS)
         self.noise: frozenset[str] = frozenset()
 
     @property
     def late(self) -> bool:
         """Whether the time for drawing is spent."""
-        return time.monotonic() > self.end
+        return self.budget.spent
 
     async def prepare(self) -> None:
         """Find the attributes that differ between two starts of one task."""
@@ -44,14 +44,16 @@ class Drawer:
         leaves = await self._leaves(task)
         return tuple(f"{p}={v}" for p, v in sorted(leaves.items()) if p not in self.noise)
 
-    async def keys(self, tasks: Iterable[Task]) -> dict[Key, Task]:
-        """Draw several tasks, as far as time allows."""
+    async def keys(self, tasks: Iterable[Task]) -> tuple[dict[Key, Task], int]:
+        """Draw several tasks, as far as time allows; gives the different ones and how many were drawn."""
         found: dict[Key, Task] = {}
-        for number, task in enumerate(tasks):
-            if number >= 8 and self.late:
+        count = 0
+        for task in tasks:
+            if count >= 8 and self.late:
                 break
             found.setdefault(await self.key(task), task)
-        return found
+            count += 1
+        return found, count
 
     async def _leaves(self, task: Task) -> Leaves:
         game = self.table.new()
@@ -75,11 +77,12 @@ async def seed_variety(bench: Bench) -> str:
             )
         source = bench.spec.tasks("train", level=bench.levels[0])
         if isinstance(source, SeededTasks) and distinct > len(drawn) // 3:
-            await _no_pattern(drawer, bench.levels[0])
+            await _no_pattern(drawer, bench.levels[0], least=2 if distinct == MANY else PAIRS - 2)
     return f"{distinct} different tasks in {len(drawn)} seeds"
 
 
-async def _no_pattern(drawer: Drawer, level: int) -> None:
+async def _no_pattern(drawer: Drawer, level: int, *, least: int) -> None:
+    """Look for distances between seeds; where tasks are many, `least` equal pairs are no chance."""
     for offset in OFFSETS:
         equal, seen = 0, 0
         for base in range(PAIRS):
@@ -91,7 +94,7 @@ async def _no_pattern(drawer: Drawer, level: int) -> None:
             seen += 1
             if not equal and base >= 2:
                 break
-        if equal == PAIRS or (equal >= PAIRS - 2 and offset < 10):
+        if equal == PAIRS or (equal >= least and offset < 10):
             raise Faulty(
                 f"seeds s and s + {offset} gave the same task in {equal} of {seen} pairs "
                 f"(such as {start} and {start + offset}); use the whole seed: np.random.default_rng(seed)"
@@ -106,14 +109,16 @@ async def splits_disjoint(bench: Bench) -> str:
     async with bench.open() as table:
         drawer = Drawer(bench, table)
         await drawer.prepare()
-        drawer.end += SECONDS
-        drawn = {s: await drawer.keys(bench.task(i, split=s) for i in range(MANY)) for s in splits}
-        small = len(drawn["train"]) < MANY // 3 if "train" in drawn else False
+        drawer.budget.extend(SECONDS)
+        made = {s: await drawer.keys(bench.task(i, split=s) for i in range(MANY)) for s in splits}
+        drawn = {s: keys for s, (keys, _) in made.items()}
+        small = any(len(keys) < count // 3 for s, (keys, count) in made.items() if s == "train")
         shared = [(a, b, drawn[a].keys() & drawn[b].keys()) for a in splits for b in splits if a < b]
         ignored = [s for s in splits if s != "train" and await _same_for_seeds(drawer, s)]
     if small:
         raise NotApplicable(
-            f"the task space is too small to be split ({len(drawn['train'])} different tasks)"
+            f"the task space is too small to be split ({len(drawn['train'])} different tasks in "
+            f"{made['train'][1]} seeds)"
         )
     for one, two, keys in shared:
         if keys:
@@ -151,7 +156,7 @@ async def levels_differ(bench: Bench) -> str:
         raise NotApplicable("it has one level")
     async with bench.open() as table:
         drawer = Drawer(bench, table)
-        drawer.end += SECONDS
+        drawer.budget.extend(SECONDS)
         await drawer.prepare()
         keys = {n: [await drawer.key(_at(n, seed)) for seed in (1, 2, 3, 4)] for n in bench.levels}
         for one, two in zip(bench.levels, bench.levels[1:], strict=False):

@@ -27,6 +27,7 @@ CONTROL = re.compile(
     r"|<｜[^｜]{1,40}｜>"  # DeepSeek
     r"|\[/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]|<</?SYS>>"  # Mistral, Llama 2
     r"|</?(?:tool_call|tool_calls|tool_response|tools|think|function_call|start_of_turn|end_of_turn)>"
+    r"|<(?:function|parameter)=[\w.-]{1,64}>|</(?:function|parameter)>"  # Qwen3-Coder
     r"|<(?:bos|eos|pad|unk|mask)>|</?s>|<image>|<(?:start_of_image|image_soft_token)>"
 )
 ANSWER_TAGS = re.compile(r"</?(?:answer|search|result|python|information)>")
