@@ -116,14 +116,9 @@ class Admission:
         return row
 
     def _copy(self) -> None:
-        if not self._copies:
-            return
-        sources, targets, lengths = np.array(self._copies).T
-        device = self.pool.shape.device
-        self.pool.copy(
-            torch.from_numpy(sources).to(device), torch.from_numpy(targets).to(device), int(lengths.max())
-        )
-        self.rows.filled[targets] = lengths
+        for source, target, length in self._copies:
+            self.pool.copy(source, target, length)
+            self.rows.filled[target] = length
         self._copies = []
 
     def _allowed(self, positions: int) -> int:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from agentrl.engine.admission import Admission
-from agentrl.engine.batcher import Batcher, Decode, shape_of
+from agentrl.engine.batcher import Batcher, Decode
+from agentrl.engine.forward import choose
+from agentrl.engine.kv import shape_of
 from agentrl.engine.protocol import Capabilities, Chunk, Sampling
 from agentrl.engine.requests import Request
 from agentrl.engine.weights import check_model, check_weights
 from agentrl.engine.worker import Worker
 from agentrl.episode import Floats, Ids, as_ids
 from agentrl.errors import ConfigError, EngineError
+
+T = TypeVar("T")
 
 CPU_KV_BYTES = 4 * 2**30
 SMALL_MODEL = 10_000_000
@@ -73,6 +78,7 @@ class TorchEngine:
         stream: bool = False,
         kv_bytes: int | None = None,
         num_threads: int | None = None,
+        deterministic: bool | None = None,
     ) -> None:
         check_model(model)
         model.eval()
@@ -87,15 +93,18 @@ class TorchEngine:
             max_context=self._max_context,
             kv_bytes=_kv_bytes(model.device) if kv_bytes is None else kv_bytes,
         )
-        self._batcher = Batcher(model, admission, decode, stream=stream)
-        self._worker = Worker(
-            self._batcher, num_threads=_threads(model) if num_threads is None else num_threads
+        threads = _threads(model) if num_threads is None else num_threads
+        exact = model.device.type == "cpu" if deterministic is None else deterministic
+        self._served = _in_thread(
+            threads, lambda: choose(model, max_context=self._max_context, deterministic=exact)
         )
+        self._batcher = Batcher(model, self._served, admission, decode, stream=stream)
+        self._worker = Worker(self._batcher, num_threads=threads)
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything but bit-for-bit determinism."""
-        return Capabilities(max_context=self._max_context)
+        """Everything; bit-for-bit determinism as asked."""
+        return Capabilities(max_context=self._max_context, deterministic=self._served.deterministic)
 
     @property
     def version(self) -> int:
@@ -211,3 +220,15 @@ def _kv_bytes(device: torch.device) -> int:
 def _threads(model: Any) -> int:
     small = sum(p.numel() for p in model.parameters()) < SMALL_MODEL
     return 1 if small and model.device.type == "cpu" else 0
+
+
+def _in_thread(num_threads: int, work: Callable[[], T]) -> T:
+    """Run in a thread with as many torch threads as the engine's own: the number changes sums."""
+
+    def run() -> T:
+        if num_threads:
+            torch.set_num_threads(num_threads)
+        return work()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
