@@ -66,7 +66,7 @@ class Batcher:
         rows, forward = self.admission.rows, self.served.forward()
         if not len(rows.live):
             return []
-        feed = compose(rows, budget=forward.budget, turn=self.steps)
+        feed = compose(rows, budget=forward.budget, turn=self.steps, call_cost=forward.call_cost)
         logits = forward.logits(feed, self.admission.pool)
         rows.filled[feed.taken] += feed.counts
         return self._accept(feed.sampled, self._draw(feed.sampled, logits)) if len(feed.sampled) else []
@@ -113,6 +113,7 @@ class Batcher:
         assert request is not None, "a live row without a request"
         if not sound:
             rows.release(row, self.steps, keep=False)
+            self.admission.pool.wipe(row)
             return request, EngineError(f"a log-prob is not finite under weight version {self.version}")
         begin, end = int(rows.start[row]) + request.sent, int(rows.known[row])
         part = slice(begin, end)

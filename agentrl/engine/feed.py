@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from agentrl.engine.rows import Ints, Rows
 
-CALL_COST = 192
-"""What one more attention call costs, in keys read: unlike rows are read apart if that saves more."""
-
 
 class Span(NamedTuple):
     """Tokens begin..end-1 of a feed, which one attention call serves.
@@ -46,11 +43,15 @@ class Feed:
     """Where in the feed that token stands, [S]."""
 
 
-def compose(rows: Rows, *, budget: int, turn: int) -> Feed:
+def compose(rows: Rows, *, budget: int, turn: int, call_cost: int) -> Feed:
     """Choose at most `budget` tokens: one of each live row, then more of the rows that have unfed tokens.
 
     Rows that sample come first, so that prompts never hold them up; with more live rows than budget they take
     turns.
+
+    Args:
+        call_cost: What one more attention call costs, in keys read: neighbouring rows of unlike length are
+            read apart if that saves more.
     """
     live = rows.live
     if len(live) > budget:
@@ -70,7 +71,7 @@ def compose(rows: Rows, *, budget: int, turn: int) -> Feed:
         ids=rows.ids[token_rows, positions].astype(np.int64),
         rows=token_rows,
         positions=positions,
-        spans=_spans(live, counts, ends, rows.filled[live] + counts),
+        spans=_spans(live, counts, ends, rows.filled[live] + counts, call_cost),
         taken=live,
         counts=counts,
         sampled=live[ready],
@@ -78,26 +79,26 @@ def compose(rows: Rows, *, budget: int, turn: int) -> Feed:
     )
 
 
-def _spans(live: Ints, counts: Ints, ends: Ints, lengths: Ints) -> list[Span]:
+def _spans(live: Ints, counts: Ints, ends: Ints, lengths: Ints, call_cost: int) -> list[Span]:
     singles = int((counts == 1).sum())
-    spans = _runs(live[:singles].tolist(), lengths[:singles].tolist())
+    spans = _runs(live[:singles].tolist(), lengths[:singles].tolist(), call_cost)
     for i in range(singles, len(live)):
         end = int(ends[i])
         spans.append(Span(end - int(counts[i]), end, int(live[i]), True, int(lengths[i])))
     return spans
 
 
-def _runs(live: list[int], lengths: list[int]) -> list[Span]:
+def _runs(live: list[int], lengths: list[int], call_cost: int) -> list[Span]:
     """Join neighbouring rows as long as reading them to the longest one's end costs less than a call.
 
-    >>> [(s.begin, s.end, s.row, s.length) for s in _runs([0, 1, 2, 5], [40, 48, 900, 50])]
+    >>> [(s.begin, s.end, s.row, s.length) for s in _runs([0, 1, 2, 5], [40, 48, 900, 50], 192)]
     [(0, 2, 0, 48), (2, 3, 2, 900), (3, 4, 5, 50)]
     """
     spans: list[Span] = []
     begin = longest = 0
     for i, length in enumerate(lengths):
         count, grown = i - begin, max(longest, length)
-        apart = count * longest + length + CALL_COST
+        apart = count * longest + length + call_cost
         if i and (live[i] != live[i - 1] + 1 or (count + 1) * grown > apart):
             spans.append(Span(begin, i, live[begin], False, longest))
             begin, grown = i, length

@@ -25,6 +25,11 @@ class Forward(Protocol):
         """Most tokens in one step."""
         ...
 
+    @property
+    def call_cost(self) -> int:
+        """What one more span costs; see `compose`."""
+        ...
+
     def logits(self, feed: Feed, pool: KVPool) -> Tensor:
         """Logits after each of `feed.last`, [S or more, V]; keys and values of all tokens go to the pool."""
         ...

@@ -88,8 +88,12 @@ class KVPool:
         """Copy the first `length` positions of a row to another one."""
         self._store[:, target, :, :length] = self._store[:, source, :, :length]
 
+    def wipe(self, row: int) -> None:
+        """Forget a row that holds a NaN, which would pass through its next user's mask: 0 * NaN."""
+        self._store[:, row].zero_()
+
     def clear(self) -> None:
-        """Forget everything; zeros, because a NaN of older weights passes through a mask: 0 * NaN."""
+        """Forget everything; zeros, for the same reason."""
         self._store.zero_()
 
     def places(self, rows: Tensor, positions: Tensor) -> Tensor:

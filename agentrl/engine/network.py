@@ -19,6 +19,8 @@ STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Rotations that depend on the position alone and not on the length of the context."""
 CPU_TOKENS, GPU_TOKENS = 256, 8192
 """Most tokens in one step: enough to fill the machine, few enough that sampling rows do not wait long."""
+CPU_CALL, GPU_CALL = 192, 1 << 16
+"""What an attention call costs besides its work, in keys of one token."""
 KEY_BLOCK = 16
 """Attention reads keys in multiples of this: full vectors, so that what is masked adds exact zeros."""
 
@@ -56,7 +58,9 @@ class Network:
 
     def __init__(self, model: Any, *, max_context: int, tile: int = 1, exact: bool = False) -> None:
         self.tile, self.exact = tile, exact
-        self.budget = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
+        on_cpu = model.device.type == "cpu"
+        self.budget = CPU_TOKENS if on_cpu else GPU_TOKENS
+        self.call_cost = CPU_CALL if on_cpu else GPU_CALL
         self._modules = list(model.modules())
         base = model.model
         attention = base.layers[0].self_attn

@@ -11,6 +11,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 from agentrl.engine.feed import Feed, Span
 from agentrl.engine.kv import KVPool
 
+CALL_COST = 1 << 16
+"""A pass through all modules for rows apart costs far more than the keys that it saves."""
+
 
 class _Pass(NamedTuple):
     """Where one pass over B rows of Q tokens writes and what it reads."""
@@ -33,6 +36,7 @@ class Reference:
 
     def __init__(self, model: Any, *, exact: bool) -> None:
         self.exact, self.budget = exact, 32 if exact else 512
+        self.call_cost = CALL_COST
         self._model, self._device, self._dtype = model, model.device, model.dtype
         self._pass: _Pass | None = None
         layers = model.config.num_hidden_layers

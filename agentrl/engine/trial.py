@@ -62,7 +62,7 @@ class _Stage:
         self.rows.known[row], self.rows.state[row] = len(ids), LIVE
 
     def feed(self, forward: Network | Reference) -> Tensor:
-        feed = compose(self.rows, budget=1024, turn=0)
+        feed = compose(self.rows, budget=1024, turn=0, call_cost=forward.call_cost)
         self.rows.filled[feed.taken] += feed.counts
         self.sampled = feed.sampled
         return forward.logits(feed, self.pool)

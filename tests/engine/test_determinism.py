@@ -4,134 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentrl.engine import trial
 from agentrl.engine.complete import complete
+from agentrl.engine.network import Network
 from agentrl.engine.protocol import Completion, Sampling
 from agentrl.engine.torch_engine import TorchEngine
-from agentrl.episode import Ids, as_ids
+from agentrl.episode import as_ids
+from tests.engine.talks import Talk, all_talks, alone, assert_same_bits, talks
 
 MakeModel = Callable[..., Any]
 BYTES_PER_POSITION = 2 * 2 * 2 * 8 * 4
 """Of the models of conftest: keys and values, layers, heads, head dimension, float32."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Talk:
-    """A conversation: turns of sampled tokens with observations between them, and a fork off one turn."""
-
-    prompt: Ids
-    turns: tuple[tuple[int, tuple[int, ...]], ...]
-    """How many tokens are sampled, and the observation after them."""
-    sampling: Sampling
-    seed: int
-    delay: float
-    fork: tuple[int, int] | None
-    """Turn and token at which another request goes on from what was sampled."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Asked:
-    """One request and what came back."""
-
-    ids: Ids
-    sampling: Sampling
-    seed: int
-    got: Completion
-
-
-def ids_up_to(longest: int) -> st.SearchStrategy[list[int]]:
-    return st.lists(st.integers(0, 60), min_size=1, max_size=longest)
-
-
-samplings = st.builds(
-    Sampling,
-    max_tokens=st.just(1),
-    temperature=st.sampled_from([1.0, 1.0, 0.0, 0.7, 1.6]),
-    top_p=st.sampled_from([1.0, 1.0, 0.9]),
-    top_k=st.sampled_from([0, 0, 5]),
-    stop_ids=st.sampled_from([frozenset(), frozenset({3, 11})]),
-)
-
-
-@st.composite
-def talks(draw: st.DrawFn) -> list[Talk]:
-    """Several conversations, some of which begin alike."""
-    shared = draw(ids_up_to(40))
-    turn = st.tuples(st.integers(1, 9), ids_up_to(6).map(tuple))
-    return [
-        Talk(
-            prompt=as_ids(shared[: draw(st.integers(0, len(shared)))] + draw(ids_up_to(12))),
-            turns=tuple(draw(st.lists(turn, min_size=1, max_size=3))),
-            sampling=draw(samplings),
-            seed=draw(st.integers(-(2**70), 2**70)),
-            delay=draw(st.integers(0, 5)) / 1000,
-            fork=draw(st.none() | st.tuples(st.integers(0, 2), st.integers(0, 8))),
-        )
-        for _ in range(draw(st.integers(1, 7)))
-    ]
-
-
-async def ask(engine: TorchEngine, ids: Ids, sampling: Sampling, seed: int) -> Asked:
-    return Asked(ids=ids, sampling=sampling, seed=seed, got=await complete(engine, ids, sampling, seed=seed))
-
-
-def of_length(sampling: Sampling, max_tokens: int) -> Sampling:
-    return Sampling(
-        max_tokens=max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        stop_ids=sampling.stop_ids,
-    )
-
-
-async def hold(engine: TorchEngine, talk: Talk) -> list[Asked]:
-    """All requests of a conversation."""
-    await asyncio.sleep(talk.delay)
-    ids, asked = talk.prompt, list[Asked]()
-    forks: list[asyncio.Task[Asked]] = []
-    for i, (count, observation) in enumerate(talk.turns):
-        asked.append(await ask(engine, ids, of_length(talk.sampling, count), talk.seed))
-        sampled = asked[-1].got.ids
-        if talk.fork is not None and talk.fork[0] == i:
-            begin = np.concatenate([ids, sampled[: talk.fork[1]]])
-            forks.append(asyncio.create_task(ask(engine, begin, of_length(talk.sampling, 7), talk.seed + 1)))
-        ids = np.concatenate([ids, sampled, as_ids(observation)])
-    return asked + [await f for f in forks]
-
-
-async def all_talks(engine: TorchEngine, batch: list[Talk]) -> list[Asked]:
-    try:
-        return [a for talk in await asyncio.gather(*(hold(engine, t) for t in batch)) for a in talk]
-    finally:
-        await engine.close()
-
-
-async def alone(model: Any, asked: list[Asked]) -> list[Completion]:
-    """Every request again, one after the other, with nothing left of the one before."""
-    engine = TorchEngine(model, capacity_rows=1)
-    weights = {k: v.clone() for k, v in model.named_parameters()}
-    done = []
-    for i, a in enumerate(asked):
-        await engine.update(weights, i)
-        done.append(await complete(engine, a.ids, a.sampling, seed=a.seed))
-        assert engine.stats.reused_tokens == 0
-    await engine.close()
-    return done
-
-
-def assert_same_bits(got: Completion, want: Completion) -> None:
-    assert got.finish == want.finish
-    np.testing.assert_array_equal(got.ids, want.ids)
-    for name in ("logp", "untempered", "entropy"):
-        np.testing.assert_array_equal(getattr(got.columns, name), getattr(want.columns, name), name)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
@@ -142,7 +33,99 @@ def test_nothing_but_weights_ids_and_seed_shows(
     """Rows are fewer than requests, memory is short so that rows are evicted and computed again."""
     model = make_model(family)
     engine = TorchEngine(model, capacity_rows=rows, kv_bytes=room * 192 * BYTES_PER_POSITION)
-    assert engine.capabilities.deterministic
+    assert engine.capabilities.deterministic and engine.slow_because is None
     asked = asyncio.run(all_talks(engine, batch))
     for a, want in zip(asked, asyncio.run(alone(model, asked)), strict=True):
         assert_same_bits(a.got, want)
+
+
+def test_a_large_company_changes_no_bit(make_model: MakeModel) -> None:
+    """Steps of many sizes, contexts beyond one block of attention keys, heads of 64, vectors with tails."""
+    model = make_model(
+        hidden_size=200, intermediate_size=555, head_dim=64, vocab_size=1003, max_position_embeddings=1024
+    )
+    rng = np.random.default_rng(0)
+    prompts = [as_ids(rng.integers(0, 1003, int(n))) for n in [700, *rng.integers(1, 90, 39)]]
+
+    async def together(engine: TorchEngine) -> list[Completion]:
+        jobs = (complete(engine, p, Sampling(max_tokens=5 + i), seed=i) for i, p in enumerate(prompts))
+        done = list(await asyncio.gather(*jobs))
+        await engine.close()
+        return done
+
+    async def apart(engine: TorchEngine) -> list[Completion]:
+        done = [await complete(engine, prompts[i], Sampling(max_tokens=5 + i), seed=i) for i in (39, 0, 20)]
+        await engine.close()
+        return done
+
+    crowd = asyncio.run(together(TorchEngine(model)))
+    for i, want in zip((39, 0, 20), asyncio.run(apart(TorchEngine(model, capacity_rows=1))), strict=True):
+        assert_same_bits(crowd[i], want)
+
+
+def test_what_was_evicted_is_computed_again_to_the_same_bits(make_model: MakeModel) -> None:
+    model, prompt = make_model(), as_ids(range(30))
+
+    async def turns(engine: TorchEngine, *, disturbed: bool) -> Completion:
+        first = await complete(engine, prompt, Sampling(max_tokens=10), seed=1)
+        if disturbed:
+            await complete(engine, as_ids(range(60, 20, -1)), Sampling(max_tokens=3), seed=5)
+        before = engine.stats.prefilled_tokens
+        ids = np.concatenate([prompt, first.ids, as_ids([4, 4])])
+        second = await complete(engine, ids, Sampling(max_tokens=10), seed=2)
+        assert engine.stats.prefilled_tokens - before == (42 if disturbed else 3)
+        await engine.close()
+        return second
+
+    kept = asyncio.run(turns(TorchEngine(model, capacity_rows=1), disturbed=False))
+    evicted = asyncio.run(turns(TorchEngine(model, capacity_rows=1), disturbed=True))
+    assert_same_bits(evicted, kept)
+
+
+def test_the_trial_finds_a_pass_whose_bits_depend_on_company(make_model: MakeModel) -> None:
+    model = make_model(hidden_size=64, intermediate_size=128)
+    assert trial.repeats(Network(model, max_context=192, tile=16, exact=True), model, 192)
+    assert not trial.repeats(Network(model, max_context=192), model, 192)  # one row: another kernel
+
+
+def test_the_trial_finds_a_pass_that_is_not_the_model(make_model: MakeModel) -> None:
+    model = make_model()
+    model.model.layers[1].self_attn.scaling = 3.0  # the packed pass takes one scale for all layers
+    engine = TorchEngine(model)
+    assert engine.slow_because is not None and "disagree" in engine.slow_because
+    assert engine.capabilities.deterministic
+
+    async def untempered() -> None:
+        got = await complete(engine, [1, 2, 3], Sampling(max_tokens=8), seed=0)
+        scores = await engine.score([1, 2, 3, *got.ids.tolist()])
+        np.testing.assert_allclose(got.columns.untempered, scores[2:], atol=1e-5)
+        await engine.close()
+
+    asyncio.run(untempered())
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_mode_is_what_was_asked_for(deterministic: bool, make_model: MakeModel) -> None:
+    engine = TorchEngine(make_model(), deterministic=deterministic)
+    assert engine.capabilities.deterministic is deterministic
+    asyncio.run(engine.close())
+
+
+def test_new_weights_reach_the_fused_projections(make_model: MakeModel) -> None:
+    """Two engines on one model share what they fuse: both see an update that comes through either."""
+    model, other = make_model(), make_model(seed=3)
+    first, second = TorchEngine(model), TorchEngine(model)
+
+    async def run() -> None:
+        await second.update(dict(other.named_parameters()), 1)
+        await first.update(dict(other.named_parameters()), 1)
+        got = [await complete(e, [5, 6], Sampling(max_tokens=9), seed=0) for e in (first, second)]
+        assert_same_bits(*got)
+        with torch.no_grad():
+            logits = other(input_ids=torch.tensor([[5, 6, *got[0].ids.tolist()]])).logits[0, 1:-1]
+        want = logits.log_softmax(-1).gather(-1, torch.from_numpy(got[0].ids.astype(np.int64))[:, None])
+        np.testing.assert_allclose(got[0].columns.untempered, want[:, 0].numpy(), atol=1e-5)
+        await first.close()
+        await second.close()
+
+    asyncio.run(run())
