@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+KEY_BLOCK = 16
+"""Attention reads keys in multiples of this: full vectors, so that what is masked adds exact zeros."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -51,6 +54,7 @@ class KVPool:
     values: list[Tensor]
 
     def __init__(self, shape: Shape, *, rows: int, positions: int) -> None:
+        assert positions % KEY_BLOCK == 0, f"{positions} positions are no whole number of blocks"
         self.shape = shape
         self._heads = torch.arange(2 * shape.heads, device=shape.device)
         self._use(self._empty(rows, positions))

@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
 
 from agentrl.engine.feed import Feed, Span
 from agentrl.engine.fused import Fused, fuse
-from agentrl.engine.kv import KVPool
+from agentrl.engine.kv import KEY_BLOCK, KVPool
 
 FAMILIES = (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
@@ -21,8 +21,6 @@ CPU_TOKENS, GPU_TOKENS = 256, 8192
 """Most tokens in one step: enough to fill the machine, few enough that sampling rows do not wait long."""
 CPU_CALL, GPU_CALL = 192, 1 << 16
 """What an attention call costs besides its work, in keys of one token."""
-KEY_BLOCK = 16
-"""Attention reads keys in multiples of this: full vectors, so that what is masked adds exact zeros."""
 
 
 class Norms(NamedTuple):
@@ -90,9 +88,7 @@ class Network:
         positions = self._index(feed.positions, count, fill=0)
         places = pool.places(rows, positions)
         cos, sin = self._cos[positions], self._sin[positions]
-        spans = [
-            s._replace(length=min(-(-s.length // KEY_BLOCK) * KEY_BLOCK, pool.positions)) for s in feed.spans
-        ]
+        spans = [s._replace(length=-(-s.length // KEY_BLOCK) * KEY_BLOCK) for s in feed.spans]
         mask = self._mask(positions[:count], max(s.length for s in spans))
         x: Tensor = self._embedding.weight[ids]
         for i, layer in enumerate(self._layers):

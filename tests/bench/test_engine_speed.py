@@ -23,6 +23,7 @@ def test_every_way_samples_the_whole_load() -> None:
         assert row["ratio"] == row["median"] / row["peer"]["median"] > 0
         assert row["held"] == (row["wanted"] is None or row["ratio"] >= row["wanted"])
     wanted = [row for row in rows.values() if row["wanted"]]
+    assert result["name"] == "engine" and result["nearest"] in rows
     assert result["ratio"] in [row["ratio"] for row in wanted]
     assert result["held"] == all(row["held"] for row in wanted)
 

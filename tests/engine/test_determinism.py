@@ -26,13 +26,19 @@ BYTES_PER_POSITION = 2 * 2 * 2 * 8 * 4
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
-@given(batch=talks(), rows=st.integers(1, 8), room=st.sampled_from([1, 2, 3, 64]))
+@given(
+    batch=talks(),
+    rows=st.integers(1, 8),
+    room=st.sampled_from([1, 2, 3, 64]),
+    context=st.sampled_from([130, 192]),
+)
 def test_nothing_but_weights_ids_and_seed_shows(
-    family: str, make_model: MakeModel, batch: list[Talk], rows: int, room: int
+    family: str, make_model: MakeModel, batch: list[Talk], rows: int, room: int, context: int
 ) -> None:
     """Rows are fewer than requests, memory is short so that rows are evicted and computed again."""
     model = make_model(family)
-    engine = TorchEngine(model, capacity_rows=rows, kv_bytes=room * 192 * BYTES_PER_POSITION)
+    memory = room * 192 * BYTES_PER_POSITION
+    engine = TorchEngine(model, capacity_rows=rows, kv_bytes=memory, max_context=context)
     assert engine.capabilities.deterministic and engine.slow_because is None
     asked = asyncio.run(all_talks(engine, batch))
     for a, want in zip(asked, asyncio.run(alone(model, asked)), strict=True):

@@ -29,12 +29,11 @@ def make(kind: str, make_model: MakeModel) -> Any:
     torch.manual_seed(0)
     if kind == "windows":
         return make_model(use_sliding_window=True, sliding_window=6, max_window_layers=1)
-    config, model = (
-        (MistralConfig(**SETTINGS, sliding_window=6), MistralForCausalLM)
-        if kind == "mistral"
-        else (GPTNeoXConfig(**{**SETTINGS, "num_key_value_heads": 4}), GPTNeoXForCausalLM)
-    )
-    built: Any = model(config)
+    built: Any
+    if kind == "mistral":
+        built = MistralForCausalLM(MistralConfig(**SETTINGS, sliding_window=6))
+    else:
+        built = GPTNeoXForCausalLM(GPTNeoXConfig(**{**SETTINGS, "num_key_value_heads": 4}))
     return built.eval()
 
 
