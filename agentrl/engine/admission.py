@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import torch
 
-from agentrl.engine.kv import KVPool, Shape
+from agentrl.engine.kv import KEY_BLOCK, KVPool, Shape
 from agentrl.engine.requests import Request
 from agentrl.engine.rows import FREE, IDLE, Match, Rows
 from agentrl.errors import ConfigError
@@ -16,13 +16,13 @@ WORTH_SHARING = 8
 """A shared prefix of fewer tokens is computed again rather than copied or waited for."""
 
 
-def rounded_up(value: int, multiple: int = 8) -> int:
-    """Round up to a multiple.
+def rounded_up(positions: int) -> int:
+    """Round up to whole blocks of keys.
 
-    >>> rounded_up(9), rounded_up(16)
-    (16, 16)
+    >>> rounded_up(9), rounded_up(16), rounded_up(33)
+    (16, 16, 48)
     """
-    return -(-value // multiple) * multiple
+    return -(-positions // KEY_BLOCK) * KEY_BLOCK
 
 
 class Admission:
@@ -116,14 +116,9 @@ class Admission:
         return row
 
     def _copy(self) -> None:
-        if not self._copies:
-            return
-        sources, targets, lengths = np.array(self._copies).T
-        device = self.pool.shape.device
-        self.pool.copy(
-            torch.from_numpy(sources).to(device), torch.from_numpy(targets).to(device), int(lengths.max())
-        )
-        self.rows.filled[targets] = lengths
+        for source, target, length in self._copies:
+            self.pool.copy(source, target, length)
+            self.rows.filled[target] = length
         self._copies = []
 
     def _allowed(self, positions: int) -> int:

@@ -1,4 +1,4 @@
-"""Continuous batching without threads: one call of `step` feeds and samples every live row once."""
+"""Continuous batching without threads: a `step` feeds what fits and samples every row that is ready."""
 
 from __future__ import annotations
 
@@ -10,46 +10,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentrl.engine.admission import Admission, rounded_up
-from agentrl.engine.kv import Shape, Step
+from agentrl.engine.admission import Admission
+from agentrl.engine.feed import compose
+from agentrl.engine.forward import Served
 from agentrl.engine.protocol import Chunk
 from agentrl.engine.requests import Answer, Answers, Request
 from agentrl.engine.rows import Ints
-from agentrl.engine.sampling import Drawn, Rules, draw, uniform
+from agentrl.engine.sampling import Rules, draw, uniform
 from agentrl.episode import Floats
 from agentrl.errors import EngineError
 
 Finish = Literal["stop", "length"]
 Decode = Callable[[Sequence[int]], str]
 
-PREFILL_TOKENS = 24
-"""From so many unfed tokens on, a pass of its own is cheaper than one token a step beside the others."""
-PREFILL_LONGEST = 8
-"""A single row with so many unfed tokens gets the pass, too."""
-CHUNK = 2048
-"""Most tokens of one row in one prefill pass, so that sampling rows do not wait long for a long prompt."""
-PASS_TOKENS = 16384
-"""Most tokens, padding included, in one prefill pass."""
-
-
-def shape_of(model: Any) -> Shape:
-    """What the model's keys and values look like."""
-    config = model.config
-    heads = config.num_attention_heads
-    return Shape(
-        layers=config.num_hidden_layers,
-        heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        dtype=model.dtype,
-        device=model.device,
-    )
-
 
 class Batcher:
     """The rows in flight and the model that feeds them; every method belongs to one thread."""
 
-    def __init__(self, model: Any, admission: Admission, decode: Decode | None, *, stream: bool) -> None:
-        self.model, self.admission, self.decode, self.stream = model, admission, decode, stream
+    def __init__(
+        self, model: Any, served: Served, admission: Admission, decode: Decode | None, *, stream: bool
+    ) -> None:
+        self.model, self.served, self.admission = model, served, admission
+        self.decode, self.stream = decode, stream
         self.version = 0
         self.steps = 0
         self.sampled_tokens = 0
@@ -78,62 +60,26 @@ class Batcher:
 
     @torch.inference_mode()
     def step(self) -> Answers:
-        """Admit, prefill, feed one token to each live row, sample where all known tokens are fed."""
+        """Admit, feed one step's tokens, sample where all known tokens are fed."""
         self.steps += 1
         self.admission.admit(self.steps)
-        self._prefill()
-        live = self.admission.rows.live
-        return self._accept(live, self._sample(live)) if len(live) else []
+        rows, forward = self.admission.rows, self.served.forward()
+        if not len(rows.live):
+            return []
+        feed = compose(rows, budget=forward.budget, turn=self.steps, call_cost=forward.call_cost)
+        logits = forward.logits(feed, self.admission.pool)
+        rows.filled[feed.taken] += feed.counts
+        return self._accept(feed.sampled, self._draw(feed.sampled, logits)) if len(feed.sampled) else []
 
-    # ---------------------------------------------------------------- prefill
-
-    def _prefill(self) -> None:
+    def _draw(self, sampled: Ints, logits: Tensor) -> NDArray[np.float64]:
+        """Draw a token for each sampled row: [4, S], the columns of `Drawn`."""
         rows = self.admission.rows
-        live = rows.live
-        missing = rows.known[live] - rows.filled[live] - 1
-        if missing.sum() < PREFILL_TOKENS and not (missing >= PREFILL_LONGEST).any():
-            return
-        order = np.argsort(-missing, kind="stable")
-        order = order[missing[order] > 0]
-        for batch in _batches(missing[order].clip(max=CHUNK)):
-            chosen = order[batch]
-            self._prefill_batch(live[chosen], missing[chosen].clip(max=CHUNK))
-
-    def _prefill_batch(self, chosen: Ints, counts: Ints) -> None:
-        rows, filled, width = self.admission.rows, self.admission.rows.filled[chosen], int(counts.max())
-        offsets = np.arange(width)
-        valid = offsets < counts[:, None]
-        positions = filled[:, None] + offsets
-        places = positions.clip(max=rows.ids.shape[1] - 1)
-        ids = np.where(valid, rows.ids[chosen[:, None], places], 0)
-        row, column = np.nonzero(valid)
-        packed = self._to_device(np.stack([chosen[row], positions[row, column], row * width + column]))
-        step = Step(
-            rows=self._to_device(chosen),
-            length=self._length(int((filled + counts).max())),
-            write_rows=packed[0],
-            write_positions=packed[1],
-            source=packed[2],
-        )
-        self._forward(ids, positions, step)
-        rows.filled[chosen] += counts
-
-    # ----------------------------------------------------------------- decode
-
-    def _sample(self, live: Ints) -> Drawn:
-        rows = self.admission.rows
-        positions = rows.filled[live]
-        contiguous = int(live[-1]) == len(live) - 1
-        packed = self._to_device(np.stack([live, positions, rows.seed[live]]))
-        step = Step(
-            rows=None if contiguous else packed[0],
-            length=self._length(int(positions.max()) + 1),
-            write_rows=packed[0],
-            write_positions=packed[1],
-            source=None,
-        )
-        logits = self._forward(rows.ids[live, positions][:, None], positions[:, None], step)
-        return draw(logits, self._rules(live), uniform(packed[2], packed[1] + 1))
+        padded = np.resize(sampled, len(logits))  # a step's shape is the forward pass's
+        packed = self._to_device(np.stack([rows.seed[padded], rows.filled[padded]]))
+        drawn = draw(logits, self._rules(padded), uniform(packed[0], packed[1]))
+        stacked = [x.double() for x in (drawn.ids, drawn.logp, drawn.untempered, drawn.entropy)]
+        values: NDArray[np.float64] = torch.stack(stacked).cpu().numpy()  # one transfer a step
+        return values[:, : len(sampled)]
 
     def _rules(self, live: Ints) -> Rules:
         rows = self.admission.rows
@@ -145,15 +91,10 @@ class Batcher:
             plain=bool(((temperature == 1) & (top_p == 1) & (top_k == 0)).all()),
         )
 
-    def _accept(self, live: Ints, drawn: Drawn) -> Answers:
+    def _accept(self, live: Ints, values: NDArray[np.float64]) -> Answers:
         rows = self.admission.rows
-        stacked = [x.double() for x in (drawn.ids, drawn.logp, drawn.untempered, drawn.entropy)]
-        values = torch.stack(stacked).cpu().numpy()  # one transfer a step
-        rows.filled[live] += 1
-        new = rows.filled[live] == rows.known[live]
-        live, values = live[new], values[:, new]
         ids, place = values[0].astype(np.int64), rows.known[live]
-        sound = np.isfinite(values[1:]).all(0)
+        sound: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values[1:]))
         rows.ids[live, place] = ids
         rows.logp[live, place], rows.untempered[live, place], rows.entropy[live, place] = values[1:]
         rows.version[live, place] = self.version
@@ -172,6 +113,7 @@ class Batcher:
         assert request is not None, "a live row without a request"
         if not sound:
             rows.release(row, self.steps, keep=False)
+            self.admission.pool.wipe(row)
             return request, EngineError(f"a log-prob is not finite under weight version {self.version}")
         begin, end = int(rows.start[row]) + request.sent, int(rows.known[row])
         part = slice(begin, end)
@@ -197,29 +139,6 @@ class Batcher:
     def _to_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.admission.pool.shape.device)
 
-    def _length(self, need: int) -> int:
-        # Multiples of eight suit the aligned loads of attention kernels.
-        return min(rounded_up(need), self.admission.pool.positions)
-
-    def _forward(self, ids: NDArray[Any], positions: Ints, step: Step) -> Tensor:
-        """Feed ids [B, Q] at positions [B, Q]; give the logits after each row's last column, [B, V]."""
-        pool = self.admission.pool
-        packed = self._to_device(np.stack([ids, positions]))
-        keys = torch.arange(step.length, device=pool.shape.device)
-        hidden = keys > packed[1][:, None, :, None]
-        mask = torch.zeros(hidden.shape, dtype=pool.shape.dtype, device=pool.shape.device)
-        pool.step = step
-        out = self.model(
-            input_ids=packed[0],
-            attention_mask=mask.masked_fill_(hidden, -torch.inf),
-            position_ids=packed[1],
-            past_key_values=pool.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: Tensor = out.logits[:, -1]
-        return logits
-
     @torch.inference_mode()
     def score(self, ids: NDArray[Any]) -> Floats:
         """Log-prob of each token after the first, in one pass without the pool."""
@@ -242,18 +161,3 @@ class Batcher:
         with torch.inference_mode():
             self.admission.forget()
         self.version = version
-
-
-def _batches(counts: Ints) -> list[slice]:
-    """Cut rows, longest first, so that padding stays below half and a pass below PASS_TOKENS.
-
-    >>> _batches(np.array([40, 30, 6, 5]))
-    [slice(0, 2, None), slice(2, 4, None)]
-    """
-    cuts, begin = [], 0
-    for i, count in enumerate(counts):
-        widest = counts[begin]
-        if i > begin and (2 * count < widest or (i - begin + 1) * widest > PASS_TOKENS):
-            cuts.append(slice(begin, i))
-            begin = i
-    return [*cuts, slice(begin, len(counts))] if len(counts) else []

@@ -1,4 +1,4 @@
-"""Keys and values of many sequences, one row each, and the cache through which a model uses them."""
+"""Keys and values of many sequences, one row each."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Step:
-    """Where one forward pass over B rows of Q new tokens reads and writes."""
-
-    rows: Tensor | None
-    """Rows whose keys are read, [B]; None: the first B rows, read without a copy."""
-    length: int
-    """Positions 0..length-1 are read."""
-    write_rows: Tensor
-    """Row of each token written, [N]."""
-    write_positions: Tensor
-    source: Tensor | None
-    """Index of each token written among the B * Q new ones, [N]; None: all of them, in order."""
+KEY_BLOCK = 16
+"""Attention reads keys in multiples of this: full vectors, so that what is masked adds exact zeros."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +28,41 @@ class Shape:
         return 2 * self.layers * self.heads * self.head_dim * self.dtype.itemsize
 
 
-class KVPool:
-    """Keys and values as one tensor [layers, 2, rows, positions, heads, head_dim].
+def shape_of(model: Any) -> Shape:
+    """What the model's keys and values look like."""
+    config = model.config
+    heads = config.num_attention_heads
+    return Shape(
+        layers=config.num_hidden_layers,
+        heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        dtype=model.dtype,
+        device=model.device,
+    )
 
-    Positions come before heads, so that a token is written and a prefix is copied as one piece of memory.
-    What stands beyond a row's length is stale but finite, and is masked by the caller.
+
+class KVPool:
+    """Keys and values as one tensor [layers, rows, 2 heads, positions, head_dim], keys before values.
+
+    Positions stand next to each other within a head: attention reads a run of rows where it stands, a shared
+    prefix is copied in long pieces. What stands beyond a row's length is stale but finite, and masked by who
+    reads it. One more row than `rows` takes what nobody will read.
     """
 
+    keys: list[Tensor]
+    """Of each layer, [rows + 1, heads, positions, head_dim]."""
+    values: list[Tensor]
+
     def __init__(self, shape: Shape, *, rows: int, positions: int) -> None:
+        assert positions % KEY_BLOCK == 0, f"{positions} positions are no whole number of blocks"
         self.shape = shape
-        self.step: Step | None = None
-        self.cache = Cache(layers=[_PoolLayer(self, i) for i in range(shape.layers)])
-        self._store = self._empty(rows, positions)
+        self._heads = torch.arange(2 * shape.heads, device=shape.device)
+        self._use(self._empty(rows, positions))
 
     @property
     def rows(self) -> int:
         """How many sequences fit."""
-        return self._store.shape[2]
+        return self._store.shape[1] - 1
 
     @property
     def positions(self) -> int:
@@ -66,52 +71,40 @@ class KVPool:
 
     def _empty(self, rows: int, positions: int) -> Tensor:
         s = self.shape
-        return torch.zeros(
-            (s.layers, 2, rows, positions, s.heads, s.head_dim), dtype=s.dtype, device=s.device
-        )
+        size = (s.layers, rows + 1, 2 * s.heads, positions, s.head_dim)
+        return torch.zeros(size, dtype=s.dtype, device=s.device)
 
+    def _use(self, store: Tensor) -> None:
+        self._store = store
+        self._flat = [layer.view(-1, self.shape.head_dim) for layer in store]
+        self.keys = [layer[:, : self.shape.heads] for layer in store]
+        self.values = [layer[:, self.shape.heads :] for layer in store]
+
+    @torch.inference_mode()
     def resize(self, keep: Tensor, *, rows: int, positions: int) -> None:
         """Move the rows `keep` to the front of a pool of another size."""
-        old, self._store = self._store, self._empty(rows, positions)
+        old, new = self._store, self._empty(rows, positions)
         length = min(positions, old.shape[3])
-        self._store[:, :, : len(keep), :length] = old[:, :, :, :length].index_select(2, keep)
+        new[:, : len(keep), :, :length] = old[:, :, :, :length].index_select(1, keep)
+        self._use(new)
 
-    def copy(self, sources: Tensor, targets: Tensor, length: int) -> None:
-        """Copy the first `length` positions between rows; no target may be a source."""
-        self._store[:, :, targets, :length] = self._store[:, :, :, :length].index_select(2, sources)
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of a row to another one."""
+        self._store[:, target, :, :length] = self._store[:, source, :, :length]
+
+    def wipe(self, row: int) -> None:
+        """Forget a row that holds a NaN, which would pass through its next user's mask: 0 * NaN."""
+        self._store[:, row].zero_()
 
     def clear(self) -> None:
-        """Forget everything; zeros, because a NaN of older weights passes through a mask: 0 * NaN."""
+        """Forget everything; zeros, for the same reason."""
         self._store.zero_()
 
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values [B, heads, Q, head_dim] and give all that the rows can see."""
-        assert self.step is not None, "a forward pass without a step"
-        return self._write(self._store[layer, 0], keys), self._write(self._store[layer, 1], values)
+    def places(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Where `write` puts the keys and values of T tokens, [T * 2 heads]."""
+        count, length = self._store.shape[2:4]
+        return ((rows[:, None] * count + self._heads) * length + positions[:, None]).flatten()
 
-    def _write(self, store: Tensor, new: Tensor) -> Tensor:
-        step = self.step
-        assert step is not None
-        flat = new.transpose(1, 2).reshape(-1, self.shape.heads, self.shape.head_dim)
-        if step.source is not None:
-            flat = flat.index_select(0, step.source)
-        store.index_put_((step.write_rows, step.write_positions), flat)
-        seen = store[:, : step.length]
-        rows = seen[: new.shape[0]] if step.rows is None else seen.index_select(0, step.rows)
-        return rows.transpose(1, 2)
-
-
-class _PoolLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """One layer's window on a pool, in the shape that Hugging Face attention asks for."""
-
-    def __init__(self, pool: KVPool, index: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._pool, self._index = pool, index
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        return self._pool.write(self._index, key_states, value_states)
-
-    def get_seq_length(self) -> int:
-        return 0 if self._pool.step is None else self._pool.step.length
+    def write(self, layer: int, places: Tensor, pairs: Tensor) -> None:
+        """Store keys and values of T tokens, [T, 2 heads, head_dim]."""
+        self._flat[layer].index_copy_(0, places, pairs.reshape(-1, self.shape.head_dim))

@@ -62,6 +62,7 @@ class Capabilities:
     score: bool = True
     update: bool = True
     deterministic: bool = False
+    """A completion is a function of weights, ids and request seed, bit for bit, whatever else is served."""
     max_context: int | None = None
 
 

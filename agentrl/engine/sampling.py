@@ -97,7 +97,10 @@ def draw(logits_RV: Tensor, rules: Rules, uniform_R: Tensor) -> Drawn:
     logp_RV = base
     if not rules.plain:
         tempered = base / torch.where(rules.temperature > 0, rules.temperature, 1.0)[:, None]
-        logp_RV = truncated(tempered, rules.top_k, rules.top_p).log_softmax(-1)
+        shaped = truncated(tempered, rules.top_k, rules.top_p).log_softmax(-1)
+        # A row without settings of its own keeps the very bits that it has in plain company.
+        own = (rules.temperature == 1) & (rules.top_p == 1) & (rules.top_k == 0)
+        logp_RV = torch.where(own[:, None], base, shaped)
         probs = logp_RV.exp()
     cumulative = probs.double().cumsum(-1)
     target = (uniform_R * cumulative[:, -1])[:, None]

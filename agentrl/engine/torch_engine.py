@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from agentrl.engine.admission import Admission
-from agentrl.engine.batcher import Batcher, Decode, shape_of
+from agentrl.engine.batcher import Batcher, Decode
+from agentrl.engine.forward import choose
+from agentrl.engine.kv import shape_of
 from agentrl.engine.protocol import Capabilities, Chunk, Sampling
 from agentrl.engine.requests import Request
 from agentrl.engine.weights import check_model, check_weights
 from agentrl.engine.worker import Worker
 from agentrl.episode import Floats, Ids, as_ids
 from agentrl.errors import ConfigError, EngineError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 CPU_KV_BYTES = 4 * 2**30
 SMALL_MODEL = 10_000_000
@@ -40,15 +47,32 @@ class EngineStats:
 
 
 class TorchEngine:
-    """Samples from an `AutoModelForCausalLM` (Qwen2, Qwen3, Llama), on whatever device it stands.
+    """Samples from an `AutoModelForCausalLM`, on whatever device it stands.
 
-    Requests join and leave at every step. A finished request's keys and values stay in its row until the row
-    is needed: the next turn of a conversation goes on there, and attempts that share a prompt copy it.
+    Requests join and leave at every step. A step feeds one token of each request that samples and, beside
+    them, parts of prompts, up to a fixed number of tokens. A finished request's keys and values stay in its
+    row until the row is needed: the next turn of a conversation goes on there without a copy, attempts that
+    share a prompt copy it, and what was evicted is computed again.
 
-    Transformers has a continuous-batching manager of its own. This engine differs because training needs what
-    that one does not give: log-prob, entropy and weight version of each token from the step that drew it, new
-    weights between two steps, reuse across turns and forks, and random numbers that follow from request seed
-    and position.
+    *Deterministic*, a completion (ids, log-probs, entropies) is a function of weights, prompt and request
+    seed, bit for bit, whatever shares the batch, whenever it arrives and whether its prompt was computed
+    now, in earlier turns, by a sibling or after an eviction. It follows from three things: the number of
+    tokens in a step is rounded up to whole tiles of the matrix kernels, every token is one query over keys
+    padded with exact zeros to whole vectors, and random numbers are a function of request seed and
+    position. Whether this machine's kernels hold to that is tried at the start, with the weights at hand.
+    It holds between runs with the same library, machine and number of threads. Otherwise log-probs are
+    within 1e-5 of the trainer's (float32), in both modes.
+
+    Qwen2, Qwen3 and Llama go through a packed pass of our own over the model's parameters. Any other model,
+    or kernels that fail the trial, go through the model's modules, deterministic one token at a time: right
+    and slow. The engine logs a warning then, and `slow_because` says why.
+
+    Why not transformers' own continuous batching (`ContinuousBatchingManager`): it has pages, prefix
+    sharing in whole pages, streaming and the log-prob of the distribution drawn from. Training needs
+    besides these: the untempered log-prob, entropy and weight version of each token; settings, stop strings
+    and a seed for each request, where it draws from one generator for all of them, so that company changes
+    what is sampled; new weights between two steps; prefixes that end anywhere. On a CPU its attention
+    multiplies all queries of a step with all keys of all requests.
 
     Args:
         model: Owned by the engine from now on; for training, give the engine a copy.
@@ -58,6 +82,7 @@ class TorchEngine:
         stream: Give each token as soon as it is sampled, instead of one chunk at the end.
         kv_bytes: Memory for keys and values; None: 4 GiB on a CPU, 70 % of what is free on a GPU.
         num_threads: Torch threads of the engine; None: 1 for models below 10M parameters on a CPU.
+        deterministic: None: on a CPU. Costs a few per cent to a third of the throughput.
 
     Raises:
         ConfigError: A model, context or capacity that cannot work.
@@ -73,6 +98,7 @@ class TorchEngine:
         stream: bool = False,
         kv_bytes: int | None = None,
         num_threads: int | None = None,
+        deterministic: bool | None = None,
     ) -> None:
         check_model(model)
         model.eval()
@@ -87,15 +113,25 @@ class TorchEngine:
             max_context=self._max_context,
             kv_bytes=_kv_bytes(model.device) if kv_bytes is None else kv_bytes,
         )
-        self._batcher = Batcher(model, admission, decode, stream=stream)
-        self._worker = Worker(
-            self._batcher, num_threads=_threads(model) if num_threads is None else num_threads
+        threads = _threads(model) if num_threads is None else num_threads
+        exact = model.device.type == "cpu" if deterministic is None else deterministic
+        self._served = _in_thread(
+            threads, lambda: choose(model, max_context=self._max_context, deterministic=exact)
         )
+        if self._served.slow_because is not None:
+            log.warning("the slow reference path serves this model: %s", self._served.slow_because)
+        self._batcher = Batcher(model, self._served, admission, decode, stream=stream)
+        self._worker = Worker(self._batcher, num_threads=threads)
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything but bit-for-bit determinism."""
-        return Capabilities(max_context=self._max_context)
+        """Everything; bit-for-bit determinism as asked."""
+        return Capabilities(max_context=self._max_context, deterministic=self._served.deterministic)
+
+    @property
+    def slow_because(self) -> str | None:
+        """Why the model's own modules serve instead of the packed pass; None: they do not."""
+        return self._served.slow_because
 
     @property
     def version(self) -> int:
@@ -211,3 +247,15 @@ def _kv_bytes(device: torch.device) -> int:
 def _threads(model: Any) -> int:
     small = sum(p.numel() for p in model.parameters()) < SMALL_MODEL
     return 1 if small and model.device.type == "cpu" else 0
+
+
+def _in_thread(num_threads: int, work: Callable[[], T]) -> T:
+    """Run in a thread with as many torch threads as the engine's own: the number changes sums."""
+
+    def run() -> T:
+        if num_threads:
+            torch.set_num_threads(num_threads)
+        return work()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()

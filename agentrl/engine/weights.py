@@ -11,22 +11,23 @@ from torch import Tensor
 from agentrl.errors import ConfigError, unknown
 
 ATTENTION = ("sdpa", "eager")
+LAYERS = {"full_attention", "sliding_attention"}
 
 
 def check_model(model: Any) -> None:
     """Refuse a model whose attention the engine does not feed.
 
     Raises:
-        ConfigError: Another attention kernel, or layers with a sliding window.
+        ConfigError: Another attention kernel, or layers that keep something else than keys and values.
     """
     config = model.config
     if config._attn_implementation not in ATTENTION:
         raise ConfigError(
             f"attn_implementation={config._attn_implementation!r}: load the model with one of {ATTENTION}"
         )
-    others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    others = set(getattr(config, "layer_types", None) or ()) - LAYERS
     if others:
-        raise ConfigError(f"the model has layers of type {sorted(others)}: only full attention is supported")
+        raise ConfigError(f"the model has layers of type {sorted(others)}: supported are {sorted(LAYERS)}")
 
 
 def check_weights(model: Any, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -272,9 +272,9 @@ def test_wrong_settings_are_refused(make_model: MakeModel) -> None:
         TorchEngine(model, max_context=500)
     with pytest.raises(ConfigError, match="capacity_rows=0"):
         TorchEngine(model, capacity_rows=0)
-    sliding = make_model(use_sliding_window=True, sliding_window=4, max_window_layers=1)
-    with pytest.raises(ConfigError, match="sliding_attention"):
-        TorchEngine(sliding)
+    chunked = make_model(layer_types=["full_attention", "chunked_attention"])
+    with pytest.raises(ConfigError, match="layers of type \\['chunked_attention'\\]"):
+        TorchEngine(chunked)
 
     async def too_much(engine: TorchEngine) -> None:
         with pytest.raises(ConfigError, match="raise kv_bytes"):

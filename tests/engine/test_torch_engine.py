@@ -52,10 +52,12 @@ async def all_of(engine: TorchEngine, batch: list[Ids], sampling: Sampling) -> l
     return list(await asyncio.gather(*(complete(engine, p, sampling, seed=i) for i, p in enumerate(batch))))
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
-def test_columns_equal_a_plain_forward_pass(family: str, make_model: MakeModel) -> None:
+def test_columns_equal_a_plain_forward_pass(family: str, deterministic: bool, make_model: MakeModel) -> None:
     model, batch = make_model(family), prompts(24)
-    done = serve(model, lambda e: all_of(e, batch, Sampling(max_tokens=12)))
+    sampling = Sampling(max_tokens=12)
+    done = serve(model, lambda e: all_of(e, batch, sampling), deterministic=deterministic)
     for prompt, got in zip(batch, done, strict=True):
         want = reference(model, np.concatenate([prompt, got.ids]))[len(prompt) - 1 :]
         np.testing.assert_allclose(got.columns.untempered, want, atol=1e-5)
