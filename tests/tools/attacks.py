@@ -360,10 +360,10 @@ async def strike(pool: SandboxPool, code: str, *, timeout: float | None = None) 
         await neighbour.close()
 
 
-def make_pool(level: Level, limits: Limits = LIMITS) -> SandboxPool:
+def make_pool(level: Level, *, limits: Limits = LIMITS, prelude: str = "") -> SandboxPool:
     if level == "none":
-        return open_pool(unsafe_local=True, limits=limits, size=2)
-    return open_pool(level=level, limits=limits, size=2)
+        return open_pool(unsafe_local=True, limits=limits, size=2, prelude=prelude)
+    return open_pool(level=level, limits=limits, size=2, prelude=prelude)
 
 
 async def survey(level: Level) -> dict[str, str]:

@@ -10,7 +10,7 @@ from agentrl.errors import SandboxUnavailable
 from agentrl.tools.sandbox import image
 from agentrl.tools.sandbox.guest import kernel
 from agentrl.tools.sandbox.guest.confine import Settings
-from agentrl.tools.sandbox.types import LevelName, Limits
+from agentrl.tools.sandbox.types import LevelName, Plan
 from agentrl.tools.sandbox.users import first_user, open_to_all
 
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
@@ -67,7 +67,7 @@ class Launch:
     environment: dict[str, str]
 
 
-def prepare(level: LevelName, limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
+def prepare(plan: Plan, folders: str) -> Launch:
     """Make ready to start a level's zygote.
 
     Args:
@@ -76,18 +76,16 @@ def prepare(level: LevelName, limits: Limits, folders: str, preload: tuple[str, 
     Raises:
         SandboxUnavailable: The level cannot work here.
     """
-    if level == "namespaces":
-        return _namespaces(limits, preload)
-    if level == "landlock":
-        return _landlock(limits, folders, preload)
-    settings = _settings(level, limits, preload, folders=folders, import_paths=())
+    if plan.level == "namespaces":
+        return _namespaces(plan)
+    if plan.level == "landlock":
+        return _landlock(plan, folders)
+    settings = _settings(plan, folders=folders, import_paths=())
     return Launch(settings=settings, python=sys.executable, wrapper=(), environment=dict(os.environ))
 
 
 def _settings(
-    level: LevelName,
-    limits: Limits,
-    preload: tuple[str, ...],
+    plan: Plan,
     *,
     import_paths: tuple[str, ...],
     first_user: int = 0,
@@ -95,8 +93,9 @@ def _settings(
     roots: tuple[str, ...] = (),
     folders: str = "",
 ) -> Settings:
+    limits = plan.limits
     return Settings(
-        level=level,
+        level=plan.level,
         cpu_seconds=limits.cpu_seconds,
         memory_bytes=limits.memory_bytes,
         emit_bytes=limits.emit_bytes,
@@ -105,19 +104,20 @@ def _settings(
         processes=limits.processes,
         first_user=first_user,
         import_paths=import_paths,
-        preload=preload,
+        preload=plan.preload,
+        prelude=plan.prelude,
         readable=readable,
         roots=roots,
         folders=folders,
     )
 
 
-def _namespaces(limits: Limits, preload: tuple[str, ...]) -> Launch:
+def _namespaces(plan: Plan) -> Launch:
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         raise SandboxUnavailable("bubblewrap is not installed")
     python = image.base_python()
-    settings = _settings("namespaces", limits, preload, import_paths=(_PACKAGES,), first_user=first_user())
+    settings = _settings(plan, import_paths=(_PACKAGES,), first_user=first_user())
     view = (*_system(), *_python_folders(), *_hidden(), *_devices(), "--remount-ro", "/")
     # no random seed for hashing: how a set of texts prints must not differ between two equal runs
     wrapper = (bubblewrap, *_walls(), *view, "--setenv", "PYTHONHASHSEED", "0", "--")
@@ -185,7 +185,7 @@ def _within(path: str, root: str) -> bool:
     return os.path.commonpath((os.path.realpath(path), os.path.realpath(root))) == os.path.realpath(root)
 
 
-def _landlock(limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
+def _landlock(plan: Plan, folders: str) -> Launch:
     if kernel.landlock_version() == 0:
         raise SandboxUnavailable("this kernel has no Landlock, or it is switched off")
     python = image.base_python()
@@ -199,9 +199,7 @@ def _landlock(limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
     readable = (*_library_paths(), *found.values(), packages)
     shared = all(open_to_all(path) for path in (sys.base_prefix, *found.values(), folders))
     settings = _settings(
-        "landlock",
-        limits,
-        preload,
+        plan,
         import_paths=(packages,),
         first_user=first_user() if shared else 0,
         readable=readable,

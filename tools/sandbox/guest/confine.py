@@ -32,6 +32,7 @@ class Settings:
     """The first of `USERS` numbers that sandboxes may take as their user; 0: all keep the zygote's user."""
     import_paths: tuple[str, ...]
     preload: tuple[str, ...]
+    prelude: str
     readable: tuple[str, ...] = ()
     """Landlock: what the zygote keeps in reach for itself and all sandboxes."""
     roots: tuple[str, ...] = ()
@@ -41,7 +42,11 @@ class Settings:
 
 
 class NamespaceWalls:
-    """Own mounts, processes, IPC and user: nothing of the host or of another sandbox has a name in here."""
+    """Own mounts, processes and user: nothing of the host or of another sandbox has a name in here.
+
+    The zygote's namespaces keep network and System V IPC from the host; the filter denies both to sandboxes,
+    so that none needs more of its own.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._bare_bytes = settings, _address_space()
@@ -58,7 +63,8 @@ class NamespaceWalls:
     def enter(self, number: int, folder: int) -> None:
         settings = self._settings
         user = settings.first_user + number % USERS if settings.first_user else os.getuid()
-        kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
+        os.setsid()  # the scheduler shares the processors out by session, so no tree starves another
+        kernel.unshare(kernel.NEW_MOUNTS)
         kernel.mount(b"", b"/", kernel.RECURSIVE | kernel.PRIVATE, b"")
         self._mount(user)
         if settings.first_user:
