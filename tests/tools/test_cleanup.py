@@ -29,7 +29,7 @@ def test_a_sweep_that_is_broken_off_is_done_by_the_next(monkeypatch: pytest.Monk
     before, dead = folders(), cleanup.HostFolder()
     os.makedirs(f"{dead.path}/1/" + "d/" * 5)
 
-    def killed(path: str) -> None:
+    def killed(path: str, dir_fd: int | None = None) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
