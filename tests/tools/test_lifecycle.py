@@ -15,6 +15,7 @@ import pytest
 
 from agentrl.errors import ConfigError, SandboxError, SandboxUnavailable
 from agentrl.tools.sandbox import Execution, Sandbox, SandboxPool, open_pool, probe_levels
+from agentrl.tools.sandbox.guarantees import guarantees
 from agentrl.tools.sandbox.guest import kernel, wire
 from tests.tools.attacks import LIMITS, Level, make_pool
 from tests.tools.levels import Pools, every_level, isolating_level, open_pools
@@ -266,6 +267,13 @@ def test_a_prelude_that_is_no_python_is_refused_at_once() -> None:
         open_pool(unsafe_local=True, prelude="x =")
 
 
-def test_reports_are_plain_data() -> None:
+def test_reports_are_plain_data_and_say_whether_one_can_starve_another() -> None:
     for report in probe_levels():
         assert json.dumps(report.guarantees) and (report.works or report.detail)
+        assert sum("one against another" in text for text in report.guarantees) == 2
+
+
+def test_a_kernel_that_counts_all_processes_together_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentrl.tools.sandbox.guarantees.first_user_of", lambda level: 0)
+    monkeypatch.setattr("platform.release", lambda: "5.10.0-30-amd64")
+    assert any("NOT HELD" in text and "5.14" in text for text in guarantees("namespaces"))

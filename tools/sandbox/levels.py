@@ -4,6 +4,7 @@ import glob
 import os
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 
 from agentrl.errors import SandboxUnavailable
@@ -23,37 +24,6 @@ _PACKAGES = "/packages"
 REMEDY: dict[str, str] = {
     "namespaces": "install bubblewrap (`apt-get install bubblewrap`) and allow user namespaces",
     "landlock": "use Linux 5.13 or newer with Landlock switched on (`lsm=landlock,...`)",
-}
-
-_BOTH = (
-    "network: socket() denied by seccomp for every family",
-    "environment: empty",
-    "time: the tree is killed by SIGKILL after Limits.wall_seconds per call; RLIMIT_CPU per process",
-    "output and emitted values: cut or refused by the host",
-    "not there: shared memory without a file (mmap(-1) of Python too), socket options, asynchronous I/O",
-    "best effort: what the kernel keeps in pipes and socket pairs is not counted; 64 descriptors per process",
-)
-GUARANTEES: dict[LevelName, tuple[str, ...]] = {
-    "namespaces": (
-        *_BOTH,
-        "files: own mount namespace, read-only system, private /tmp (tmpfs with limits) and /proc",
-        "processes: RLIMIT_NPROC in a user namespace per sandbox; killing the first kills all",
-        "memory: RLIMIT_AS per process; the tree by a watchdog every 50 ms (no cgroup)",
-        "CPU of the tree: by the same watchdog; best effort for many short processes that nobody waits for",
-    ),
-    "landlock": (
-        *_BOTH,
-        "files: Landlock lets the code read Python's library and write a private folder; it can ask whether a"
-        " file exists, not read it; chmod, utime and setxattr do nothing",
-        "processes: none can be started (seccomp), so the tree is one process",
-        "threads: by RLIMIT_NPROC where sandboxes have users of their own, else by a watchdog every 50 ms",
-        "memory: RLIMIT_AS",
-        "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms; a file that is"
-        " deleted, closed and still mapped counts by its size for root, else as a quarter of the limit",
-        "best effort: folders of other sandboxes have secret names, but two that cooperate can still signal"
-        " by timing and by what /proc shows of every process",
-    ),
-    "none": ("nothing but a time-out and cut output: foreign code runs with all rights of this user",),
 }
 
 
@@ -82,6 +52,17 @@ def prepare(plan: Plan, folders: str) -> Launch:
         return _landlock(plan, folders)
     settings = _settings(plan, folders=folders, import_paths=())
     return Launch(settings=settings, python=sys.executable, wrapper=(), environment=dict(os.environ))
+
+
+def first_user_of(level: LevelName, folders: str = "") -> int:
+    """The first of the user numbers that a level's sandboxes take here; 0: they keep this process's user.
+
+    With Landlock the files of Python itself must be open to those users.
+    """
+    needed = (sys.base_prefix, *image.package_folders().values(), folders or tempfile.gettempdir())
+    if level == "namespaces" or (level == "landlock" and all(map(open_to_all, needed))):
+        return first_user()
+    return 0
 
 
 def _settings(
@@ -117,7 +98,7 @@ def _namespaces(plan: Plan) -> Launch:
     if bubblewrap is None:
         raise SandboxUnavailable("bubblewrap is not installed")
     python = image.base_python()
-    settings = _settings(plan, import_paths=(_PACKAGES,), first_user=first_user())
+    settings = _settings(plan, import_paths=(_PACKAGES,), first_user=first_user_of(plan.level))
     view = (*_system(), *_python_folders(), *_hidden(), *_devices(), "--remount-ro", "/")
     # no random seed for hashing: how a set of texts prints must not differ between two equal runs
     wrapper = (bubblewrap, *_walls(), *view, "--setenv", "PYTHONHASHSEED", "0", "--")
@@ -197,11 +178,10 @@ def _landlock(plan: Plan, folders: str) -> Launch:
     shared_paths = ("/lib64", "/lib", "/usr/lib", "/usr/share/zoneinfo", *_SYSTEM_FILES, *_LANDLOCK_DEVICES)
     roots = (*shared_paths, f"{sys.base_prefix}/lib", *found.values(), packages)
     readable = (*_library_paths(), *found.values(), packages)
-    shared = all(open_to_all(path) for path in (sys.base_prefix, *found.values(), folders))
     settings = _settings(
         plan,
         import_paths=(packages,),
-        first_user=first_user() if shared else 0,
+        first_user=first_user_of(plan.level, folders),
         readable=readable,
         roots=roots,
         folders=folders,

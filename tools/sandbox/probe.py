@@ -6,7 +6,8 @@ from collections.abc import Coroutine
 from typing import Literal, TypeVar
 
 from agentrl.errors import SandboxError, SandboxUnavailable
-from agentrl.tools.sandbox.levels import GUARANTEES, REMEDY
+from agentrl.tools.sandbox.guarantees import guarantees
+from agentrl.tools.sandbox.levels import REMEDY
 from agentrl.tools.sandbox.pool import SandboxPool
 from agentrl.tools.sandbox.types import LevelName, LevelReport, Limits, Plan
 
@@ -55,7 +56,7 @@ def probe_level(level: LevelName) -> LevelReport:
         detail = str(error) or repr(error)
     remedy = f"; remedy: {REMEDY[level]}" if level in REMEDY else ""
     return LevelReport(
-        name=level, works=not detail, detail=detail and detail + remedy, guarantees=GUARANTEES[level]
+        name=level, works=not detail, detail=detail and detail + remedy, guarantees=guarantees(level)
     )
 
 
