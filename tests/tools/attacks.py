@@ -39,14 +39,14 @@ ATTACKS = {
     for topic in TOPICS
     for name, attack in topic.ATTACKS.items()
 }
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
 """Attacks that compute need time on a busy machine to show that they would get through."""
 NEIGHBOUR = r"""
 import contextlib, socket
 open("from-another-episode", "w").close()
-with contextlib.suppress(OSError): open("/dev/shm/" + ABSTRACT, "w").close()
+with contextlib.suppress(OSError): open("/dev/shm/" + EPISODE, "w").close()
 with contextlib.suppress(OSError):
-    held = socket.socket(socket.AF_UNIX); held.bind("\0" + ABSTRACT + "-episode")
+    held = socket.socket(socket.AF_UNIX); held.bind("\0" + EPISODE)
 """
 """What the episode beside the attacked one does: all that it leaves is for itself."""
 
@@ -63,7 +63,6 @@ def facts() -> Iterator[str]:
         secret.chmod(0o644)
         for name in ("secret.empty", "to-delete", "to-rename", "to-move"):
             Path(folder, name).write_text("x")
-        stack.callback(Path("/dev/shm", abstract).unlink, missing_ok=True)
         known = {
             "PORT": _serve_everywhere(stack, folder, abstract),
             "ABSTRACT": abstract,
@@ -135,6 +134,8 @@ def _reply(ours: socket.socket) -> None:
 async def strike(pool: SandboxPool, code: str, *, known: str = "", timeout: float | None = None) -> Execution:
     """What attack code came to, in a sandbox of its own beside one of another episode."""
     neighbour, box = await pool.acquire(), await pool.acquire()
+    name = f"agentrl-episode-{secrets.token_hex(8)}"
+    known += f"EPISODE = {name!r}\n"
     try:
         await neighbour.run(known + NEIGHBOUR)
         await box.run(known + PREAMBLE)
@@ -142,6 +143,7 @@ async def strike(pool: SandboxPool, code: str, *, known: str = "", timeout: floa
     finally:
         await box.close()
         await neighbour.close()
+        Path("/dev/shm", name).unlink(missing_ok=True)
 
 
 def make_pool(level: Level, *, limits: Limits = LIMITS, prelude: str = "") -> SandboxPool:

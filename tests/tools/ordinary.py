@@ -74,7 +74,7 @@ def run_script(
             env={"PYTHONPATH": str(folder), "PATH": os.environ["PATH"]},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=800,
         )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

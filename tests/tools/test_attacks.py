@@ -10,6 +10,8 @@ from _pytest.mark.structures import ParameterSet
 from tests.tools import attacks, containers, ordinary
 from tests.tools.attacks import ATTACKS
 
+pytestmark = pytest.mark.timeout(900)  # the first test of a place makes its whole survey
+
 KERNELS_DIFFER = {
     "network: TCP over IPv6",
     "network: UDP over IPv6",

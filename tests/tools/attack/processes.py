@@ -127,7 +127,7 @@ if LIBC.prctl(1, 0, 0, 0, 0) == 0: emit("escaped")
 if LIBC.prctl(4, 0, 0, 0, 0) == 0: emit("escaped")
 """),
     "episodes: files": Attack("""
-for place in [os.getcwd(), os.path.dirname(os.getcwd()), "/tmp", "/dev/shm", "/var/tmp"]:
+for place in [os.getcwd(), os.path.dirname(os.getcwd()), "/dev/shm"]:
     try:
         for folder, _, files in os.walk(place):
             for name in files:
@@ -139,12 +139,12 @@ others = [p for p in os.listdir("/proc") if p.isdigit() and p != str(os.getpid()
 if others: emit("escaped")
 """),
     "episodes: shared memory that has a name": Attack("""
-if os.path.exists("/dev/shm/" + ABSTRACT): emit("escaped")
+if os.path.exists("/dev/shm/" + EPISODE): emit("escaped")
 """),
     "episodes: a name in the kernel": Attack(r"""
 import socket
 s = socket.socket(socket.AF_UNIX)
-try: s.bind("\0" + ABSTRACT + "-episode")
+try: s.bind("\0" + EPISODE)
 except OSError as error:
     if error.errno == errno.EADDRINUSE: emit("escaped")
 """),
