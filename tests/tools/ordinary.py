@@ -28,7 +28,11 @@ def a_python() -> str:
             )
             if int(version.stdout) >= 11:
                 return path
-    pytest.skip("no Python 3.11 or newer that an ordinary user can start")
+    pytest.fail("no Python 3.11 or newer that an ordinary user can start: apt-get install python3")
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
 
 
 @contextmanager
@@ -46,22 +50,31 @@ def readable_copy() -> Iterator[Path]:
         yield folder
 
 
-def run_script(script: str, *arguments: str, wrapper: tuple[str, ...] = ()) -> Any:
-    """The JSON that a script of this folder prints when nobody special runs it, perhaps in a wrapper."""
-    if os.geteuid() != 0:
-        pytest.skip("this is an ordinary user already; the other tests cover it")
+def run_script(
+    script: str,
+    *arguments: str,
+    wrapper: tuple[str, ...] = (),
+    user: int | None = NOBODY,
+    keep: tuple[int, ...] = (),
+) -> Any:
+    """The JSON that a script of this folder prints, run by an ordinary user, perhaps in a wrapper.
+
+    Args:
+        user: None: run by whoever runs the tests; an ordinary user cannot become another either.
+        keep: Descriptors that the wrapper inherits.
+    """
     python = a_python()
+    become: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user and is_root() else {}
     with readable_copy() as folder:
         done = subprocess.run(
             [*wrapper, python, "-B", str(folder / "tests" / "tools" / script), *arguments],
-            user=NOBODY,
-            group=NOBODY,
-            extra_groups=[],
+            **become,
+            pass_fds=keep,
             cwd="/",
             env={"PYTHONPATH": str(folder), "PATH": os.environ["PATH"]},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=800,
         )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -53,6 +53,40 @@ WORKS = {
         "import socket\na, b = socket.socketpair()\na.sendall(b'hi'); print(b.recv(9))",
         "b'hi'\n",
     ),
+    "numpy's files and random numbers": (
+        "import numpy as np\nnp.save('a.npy', np.random.default_rng(0).integers(9, size=4))\n"
+        "print(np.load('a.npy').tolist())",
+        "[7, 5, 4, 2]\n",
+    ),
+    "a database": (
+        "import sqlite3\nd = sqlite3.connect('d.db'); d.execute('create table t (x)')\n"
+        "d.execute('insert into t values (?)', (4,)); d.commit()\n"
+        "print(d.execute('select x from t').fetchall())",
+        "[(4,)]\n",
+    ),
+    "deep recursion": (
+        "import sys\nsys.setrecursionlimit(20000)\nf = lambda n: n and 1 + f(n - 1)\nprint(f(15000))",
+        "15000\n",
+    ),
+    "a signal to itself": (
+        "import signal\nsignal.signal(signal.SIGALRM, lambda *a: print('rang'))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.01); signal.pause()",
+        "rang\n",
+    ),
+    "names that are no text": (
+        "import os\nopen(b'\\xff\\n', 'w').close(); os.mkfifo('pipe'); os.symlink('/', 'link')\n"
+        "print(sorted(os.listdir(b'.')))",
+        "[b'link', b'pipe', b'\\xff\\n']\n",
+    ),
+    "an error that is caught": (
+        "import traceback\ntry: {}['x']\nexcept KeyError: print(traceback.format_exc().splitlines()[-1])",
+        "KeyError: 'x'\n",
+    ),
+    "a module of one's own": (
+        "import sys\nopen('mine.py', 'w').write('x = 5'); sys.path.insert(0, '.')\n"
+        "import mine; print(mine.x)",
+        "5\n",
+    ),
     "clean environment and input": ("try: input()\nexcept EOFError: print('no input')", "no input\n"),
 }
 NEEDS_PROCESSES = {
@@ -68,6 +102,16 @@ NEEDS_PROCESSES = {
         "ps = [c.Process(target=f) for _ in range(3)]\n"
         "for p in ps: p.start()\nfor p in ps: p.join()\nprint(v.value)",
         "3\n",
+    ),
+    "a pool of processes": (
+        "from concurrent.futures import ProcessPoolExecutor as P\nimport multiprocessing as m\n"
+        "with P(2, mp_context=m.get_context('fork')) as p: print(list(p.map(abs, (-1, -2))))",
+        "[1, 2]\n",
+    ),
+    "Python in Python": (
+        "import subprocess, sys\n"
+        "print(subprocess.check_output([sys.executable, '-c', 'print(6)'], text=True))",
+        "6\n\n",
     ),
     "zeros": ("import subprocess\nsubprocess.run('head -c 3 /dev/zero | wc -c', shell=True)", "3\n"),
     "fork": (

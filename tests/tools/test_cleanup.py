@@ -5,6 +5,7 @@ import glob
 import os
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_a_sweep_that_is_broken_off_is_done_by_the_next(monkeypatch: pytest.Monk
     before, dead = folders(), cleanup.HostFolder()
     os.makedirs(f"{dead.path}/1/" + "d/" * 5)
 
-    def killed(path: str) -> None:
+    def killed(path: str, dir_fd: int | None = None) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -50,6 +51,40 @@ def test_a_folder_without_a_lock_is_swept_when_it_is_old() -> None:
     asyncio.run(cleanup.HostFolder().remove())
     assert not os.path.exists(old) and os.path.exists(new)
     os.rmdir(new)
+
+
+def test_a_tree_of_ten_thousand_levels_is_removed_in_time() -> None:
+    folder = tempfile.mkdtemp(dir="/dev/shm")
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(10_000):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    started = time.process_time()
+    asyncio.run(cleanup.remove_tree(folder))
+    assert not os.path.exists(folder) and time.process_time() - started < 5
+
+
+def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
+    kept, folder = tmp_path / "kept", tmp_path / "folder"
+    (kept / "inner").mkdir(parents=True)
+    (kept / "file").write_text("x")
+    kept.chmod(0o755)
+    deep = folder
+    for _ in range(70):  # also where folders are moved before they are removed
+        deep.mkdir()
+        os.symlink(kept, deep / "link")
+        os.symlink(kept / "file", deep / "to-a-file")
+        os.link(kept / "file", deep / "same-file")
+        os.mkfifo(deep / "pipe")
+        open(os.fsencode(deep) + b"/\xff\xfe\n", "w").close()
+        deep /= "d"
+    asyncio.run(cleanup.remove_tree(str(folder)))
+    assert not folder.exists()
+    assert sorted(p.name for p in kept.iterdir()) == ["file", "inner"] and (kept / "file").read_text() == "x"
+    assert kept.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_tree_that_resists_is_removed() -> None:

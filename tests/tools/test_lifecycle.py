@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentrl.errors import SandboxError, SandboxUnavailable
-from agentrl.tools.sandbox import Sandbox, SandboxPool, open_pool, probe_levels
+from agentrl.errors import ConfigError, SandboxError, SandboxUnavailable
+from agentrl.tools.sandbox import Execution, Sandbox, SandboxPool, open_pool, probe_levels
+from agentrl.tools.sandbox.guarantees import guarantees
 from agentrl.tools.sandbox.guest import kernel, wire
 from tests.tools.attacks import LIMITS, Level, make_pool
 from tests.tools.levels import Pools, every_level, isolating_level, open_pools
@@ -238,15 +239,41 @@ def test_a_pool_opens_inside_a_running_loop() -> None:
     assert asyncio.run(main()) == "5 6\n"
 
 
-def test_a_prelude_that_fails_says_so() -> None:
+@every_level
+def test_what_a_prelude_shows_is_thrown_away(level: Level) -> None:
+    shows = "print('x' * 100_000); emit('x' * 100_000); y = 1"
+
+    async def main() -> Execution:
+        async with make_pool(level, prelude=shows) as pool:
+            box = await pool.acquire()
+            return await box.run("print(y); emit(y)")
+
+    done = asyncio.run(main())
+    assert (done.output, done.values, done.error) == ("1\n", (1,), "")
+
+
+@pytest.mark.parametrize("whose", ["pool", "acquire"])
+def test_a_prelude_that_fails_says_so(whose: str) -> None:
     async def main() -> None:
-        async with open_pool(level="landlock", limits=LIMITS, size=1) as pool:
+        async with make_pool("landlock", prelude="1 / 0" if whose == "pool" else "") as pool:
             await pool.acquire(prelude="1 / 0")
 
-    with pytest.raises(ValueError, match="ZeroDivisionError"):
+    with pytest.raises(ValueError, match="prelude failed(?s:.*)ZeroDivisionError"):
         asyncio.run(main())
 
 
-def test_reports_are_plain_data() -> None:
+def test_a_prelude_that_is_no_python_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="prelude is no Python"):
+        open_pool(unsafe_local=True, prelude="x =")
+
+
+def test_reports_are_plain_data_and_say_whether_one_can_starve_another() -> None:
     for report in probe_levels():
         assert json.dumps(report.guarantees) and (report.works or report.detail)
+        assert sum("one against another" in text for text in report.guarantees) == 2
+
+
+def test_a_kernel_that_counts_all_processes_together_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentrl.tools.sandbox.guarantees.first_user_of", lambda level: 0)
+    monkeypatch.setattr("platform.release", lambda: "5.10.0-30-amd64")
+    assert any("NOT HELD" in text and "5.14" in text for text in guarantees("namespaces"))

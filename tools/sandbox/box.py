@@ -41,6 +41,7 @@ class Box:
 
         Raises:
             SandboxError: They do not.
+            ValueError: The pool's prelude failed.
         """
         self._socket, theirs = socket.socketpair()
         self._output, their_output = os.pipe()
@@ -74,9 +75,11 @@ class Box:
     async def _wait_until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         message = await loop.sock_recv(self._socket, 4096)
-        if message != wire.frame(wire.READY, 0, b""):
-            words = message[wire.FRAME.size :].decode(errors="replace")
+        head, words = message[: wire.FRAME.size], message[wire.FRAME.size :].decode(errors="replace")
+        if head != wire.FRAME.pack(len(message) - wire.FRAME.size, wire.READY, 0):
             raise SandboxError(f"the {self.isolation} sandbox did not start: {words or 'it died'}")
+        if words:
+            raise ValueError(f"the sandbox's prelude failed: {words}")
 
     async def run(self, code: str, *, timeout: float | None = None) -> Execution:
         async with self._one_at_a_time:

@@ -13,6 +13,8 @@ import time
 _PREFIX = "agentrl-sandbox-"
 _LOCK = "in-use"
 _ABANDONED_SECONDS = 3600.0
+_LEVELS = 64
+"""That many folders are open at once; what lies deeper is first moved up, which costs milliseconds each."""
 
 
 class HostFolder:
@@ -67,34 +69,46 @@ async def remove_tree(folder: str) -> None:
 
 
 def _remove(folder: str) -> None:
-    """Empty the folders one by one, each first moved to the top: no path grows long, nothing recurses.
+    """Remove a folder that only this process uses any more; no link is followed, whatever stands there.
 
     All stays inside `folder` and the lock goes last, so that what was broken off is found and done later.
     """
     os.chmod(folder, 0o700)
-    waiting, fresh, moved = _unlink_files(folder, keep=_LOCK), f"{folder}/{secrets.token_hex(8)}", 0
-    while waiting:
-        path = waiting.pop()
-        os.chmod(path, 0o700)
-        for inner in _unlink_files(path):
-            os.chmod(inner, 0o700)
-            moved += 1
-            os.rename(inner, f"{fresh}.{moved}")
-            waiting.append(f"{fresh}.{moved}")
-        os.rmdir(path)
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while _empty(top, top, _LEVELS, keep=_LOCK):
+            pass
+    finally:
+        os.close(top)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{folder}/{_LOCK}")
     os.rmdir(folder)
 
 
-def _unlink_files(folder: str, *, keep: str = "") -> list[str]:
-    """The folders in a folder, once all else is gone from it, up to one file."""
-    with os.scandir(folder) as listing:
+def _empty(here: int, top: int, levels: int, *, keep: str = "") -> int:
+    """Remove what is in a folder, up to one file; how many folders were too deep and now stand in `top`."""
+    with os.scandir(here) as listing:
         entries = list(listing)
-    folders = []
+    moved = 0
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
-        elif entry.name != keep:
-            os.unlink(entry.path)
-    return folders
+        if not entry.is_dir(follow_symlinks=False):
+            if entry.name != keep:
+                os.unlink(entry.name, dir_fd=here)
+            continue
+        os.chmod(entry.name, 0o700, dir_fd=here)
+        if levels:
+            moved += _remove_below(entry.name, here, top, levels - 1)
+        else:
+            os.rename(entry.name, secrets.token_hex(16), src_dir_fd=here, dst_dir_fd=top)
+            moved += 1
+    return moved
+
+
+def _remove_below(name: str, parent: int, top: int, levels: int) -> int:
+    here = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        moved = _empty(here, top, levels)
+    finally:
+        os.close(here)
+    os.rmdir(name, dir_fd=parent)
+    return moved

@@ -4,13 +4,14 @@ import glob
 import os
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 
 from agentrl.errors import SandboxUnavailable
 from agentrl.tools.sandbox import image
 from agentrl.tools.sandbox.guest import kernel
 from agentrl.tools.sandbox.guest.confine import Settings
-from agentrl.tools.sandbox.types import LevelName, Limits
+from agentrl.tools.sandbox.types import LevelName, Plan
 from agentrl.tools.sandbox.users import first_user, open_to_all
 
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
@@ -25,37 +26,6 @@ REMEDY: dict[str, str] = {
     "landlock": "use Linux 5.13 or newer with Landlock switched on (`lsm=landlock,...`)",
 }
 
-_BOTH = (
-    "network: socket() denied by seccomp for every family",
-    "environment: empty",
-    "time: the tree is killed by SIGKILL after Limits.wall_seconds per call; RLIMIT_CPU per process",
-    "output and emitted values: cut or refused by the host",
-    "not there: shared memory without a file (mmap(-1) of Python too), socket options, asynchronous I/O",
-    "best effort: what the kernel keeps in pipes and socket pairs is not counted; 64 descriptors per process",
-)
-GUARANTEES: dict[LevelName, tuple[str, ...]] = {
-    "namespaces": (
-        *_BOTH,
-        "files: own mount namespace, read-only system, private /tmp (tmpfs with limits) and /proc",
-        "processes: RLIMIT_NPROC in a user namespace per sandbox; killing the first kills all",
-        "memory: RLIMIT_AS per process; the tree by a watchdog every 50 ms (no cgroup)",
-        "CPU of the tree: by the same watchdog; best effort for many short processes that nobody waits for",
-    ),
-    "landlock": (
-        *_BOTH,
-        "files: Landlock lets the code read Python's library and write a private folder; it can ask whether a"
-        " file exists, not read it; chmod, utime and setxattr do nothing",
-        "processes: none can be started (seccomp), so the tree is one process",
-        "threads: by RLIMIT_NPROC where sandboxes have users of their own, else by a watchdog every 50 ms",
-        "memory: RLIMIT_AS",
-        "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms; a file that is"
-        " deleted, closed and still mapped counts by its size for root, else as a quarter of the limit",
-        "best effort: folders of other sandboxes have secret names, but two that cooperate can still signal"
-        " by timing and by what /proc shows of every process",
-    ),
-    "none": ("nothing but a time-out and cut output: foreign code runs with all rights of this user",),
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
@@ -67,7 +37,7 @@ class Launch:
     environment: dict[str, str]
 
 
-def prepare(level: LevelName, limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
+def prepare(plan: Plan, folders: str) -> Launch:
     """Make ready to start a level's zygote.
 
     Args:
@@ -76,18 +46,27 @@ def prepare(level: LevelName, limits: Limits, folders: str, preload: tuple[str, 
     Raises:
         SandboxUnavailable: The level cannot work here.
     """
-    if level == "namespaces":
-        return _namespaces(limits, preload)
-    if level == "landlock":
-        return _landlock(limits, folders, preload)
-    settings = _settings(level, limits, preload, folders=folders, import_paths=())
+    if plan.level == "namespaces":
+        return _namespaces(plan)
+    if plan.level == "landlock":
+        return _landlock(plan, folders)
+    settings = _settings(plan, folders=folders, import_paths=())
     return Launch(settings=settings, python=sys.executable, wrapper=(), environment=dict(os.environ))
 
 
+def first_user_of(level: LevelName, folders: str = "") -> int:
+    """The first of the user numbers that a level's sandboxes take here; 0: they keep this process's user.
+
+    With Landlock the files of Python itself must be open to those users.
+    """
+    needed = (sys.base_prefix, *image.package_folders().values(), folders or tempfile.gettempdir())
+    if level == "namespaces" or (level == "landlock" and all(map(open_to_all, needed))):
+        return first_user()
+    return 0
+
+
 def _settings(
-    level: LevelName,
-    limits: Limits,
-    preload: tuple[str, ...],
+    plan: Plan,
     *,
     import_paths: tuple[str, ...],
     first_user: int = 0,
@@ -95,8 +74,9 @@ def _settings(
     roots: tuple[str, ...] = (),
     folders: str = "",
 ) -> Settings:
+    limits = plan.limits
     return Settings(
-        level=level,
+        level=plan.level,
         cpu_seconds=limits.cpu_seconds,
         memory_bytes=limits.memory_bytes,
         emit_bytes=limits.emit_bytes,
@@ -105,19 +85,20 @@ def _settings(
         processes=limits.processes,
         first_user=first_user,
         import_paths=import_paths,
-        preload=preload,
+        preload=plan.preload,
+        prelude=plan.prelude,
         readable=readable,
         roots=roots,
         folders=folders,
     )
 
 
-def _namespaces(limits: Limits, preload: tuple[str, ...]) -> Launch:
+def _namespaces(plan: Plan) -> Launch:
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         raise SandboxUnavailable("bubblewrap is not installed")
     python = image.base_python()
-    settings = _settings("namespaces", limits, preload, import_paths=(_PACKAGES,), first_user=first_user())
+    settings = _settings(plan, import_paths=(_PACKAGES,), first_user=first_user_of(plan.level))
     view = (*_system(), *_python_folders(), *_hidden(), *_devices(), "--remount-ro", "/")
     # no random seed for hashing: how a set of texts prints must not differ between two equal runs
     wrapper = (bubblewrap, *_walls(), *view, "--setenv", "PYTHONHASHSEED", "0", "--")
@@ -185,7 +166,7 @@ def _within(path: str, root: str) -> bool:
     return os.path.commonpath((os.path.realpath(path), os.path.realpath(root))) == os.path.realpath(root)
 
 
-def _landlock(limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
+def _landlock(plan: Plan, folders: str) -> Launch:
     if kernel.landlock_version() == 0:
         raise SandboxUnavailable("this kernel has no Landlock, or it is switched off")
     python = image.base_python()
@@ -197,13 +178,10 @@ def _landlock(limits: Limits, folders: str, preload: tuple[str, ...]) -> Launch:
     shared_paths = ("/lib64", "/lib", "/usr/lib", "/usr/share/zoneinfo", *_SYSTEM_FILES, *_LANDLOCK_DEVICES)
     roots = (*shared_paths, f"{sys.base_prefix}/lib", *found.values(), packages)
     readable = (*_library_paths(), *found.values(), packages)
-    shared = all(open_to_all(path) for path in (sys.base_prefix, *found.values(), folders))
     settings = _settings(
-        "landlock",
-        limits,
-        preload,
+        plan,
         import_paths=(packages,),
-        first_user=first_user() if shared else 0,
+        first_user=first_user_of(plan.level, folders),
         readable=readable,
         roots=roots,
         folders=folders,

@@ -10,7 +10,7 @@ from typing import Self
 from agentrl.errors import SandboxError
 from agentrl.tools.sandbox.box import Box
 from agentrl.tools.sandbox.server import Server
-from agentrl.tools.sandbox.types import LevelName, Limits, Sandbox
+from agentrl.tools.sandbox.types import Plan, Sandbox
 
 MOST_READY = 128
 """A pool that was found empty keeps one more ready from then on, up to this many."""
@@ -29,11 +29,8 @@ class SandboxPool:
     ...         return (await box.run("print(2 + 2)")).output
     """
 
-    def __init__(
-        self, level: LevelName, *, limits: Limits, size: int, prelude: str = "", preload: tuple[str, ...] = ()
-    ) -> None:
-        self.isolation: LevelName = level
-        self._limits, self._size, self._prelude, self._preload = limits, size, prelude, preload
+    def __init__(self, plan: Plan, *, size: int) -> None:
+        self.isolation, self._plan, self._size = plan.level, plan, size
         self._numbers = itertools.count(1)
         self._ready: deque[Box] = deque()
         self._waiting: deque[asyncio.Future[Box]] = deque()
@@ -144,12 +141,6 @@ class SandboxPool:
         box = Box(await self._living_server(), next(self._numbers), on_close=self._boxes.discard)
         await box.start()
         self._boxes.add(box)
-        if self._prelude:
-            try:
-                await _run_prelude(box, self._prelude)
-            except BaseException:
-                await box.close()
-                raise
         return box
 
     async def _living_server(self) -> Server:
@@ -159,7 +150,7 @@ class SandboxPool:
                 dead, self._server = self._server, None
                 if dead is not None:
                     await dead.close()
-                server = Server(self.isolation, self._limits, self._preload)
+                server = Server(self._plan)
                 await server.start()
                 self._server = server
             return self._server

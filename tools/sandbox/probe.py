@@ -6,9 +6,10 @@ from collections.abc import Coroutine
 from typing import Literal, TypeVar
 
 from agentrl.errors import SandboxError, SandboxUnavailable
-from agentrl.tools.sandbox.levels import GUARANTEES, REMEDY
+from agentrl.tools.sandbox.guarantees import guarantees
+from agentrl.tools.sandbox.levels import REMEDY
 from agentrl.tools.sandbox.pool import SandboxPool
-from agentrl.tools.sandbox.types import LevelName, LevelReport, Limits
+from agentrl.tools.sandbox.types import LevelName, LevelReport, Limits, Plan
 
 T = TypeVar("T")
 LEVELS: tuple[LevelName, ...] = ("namespaces", "landlock")
@@ -29,17 +30,17 @@ def open_pool(
     Args:
         unsafe_local: No isolation at all, whatever else works; `pool.isolation` is then 'none'.
         size: Sandboxes kept ready.
-        prelude: Code that every sandbox runs before it is handed out.
+        prelude: Code that every sandbox runs before it is handed out; what it shows is thrown away.
         preload: Modules that are imported once, before the sandboxes are forked.
 
     Raises:
         SandboxUnavailable: No level works; the message names what to install.
     """
-    limits = limits or Limits()
     chosen: LevelName = "none"
     if not unsafe_local:
         chosen = _first_that_works(LEVELS if level == "auto" else (level,))
-    return SandboxPool(chosen, limits=limits, size=size, prelude=prelude, preload=preload)
+    plan = Plan(level=chosen, limits=limits or Limits(), prelude=prelude, preload=preload)
+    return SandboxPool(plan, size=size)
 
 
 def probe_levels() -> list[LevelReport]:
@@ -55,7 +56,7 @@ def probe_level(level: LevelName) -> LevelReport:
         detail = str(error) or repr(error)
     remedy = f"; remedy: {REMEDY[level]}" if level in REMEDY else ""
     return LevelReport(
-        name=level, works=not detail, detail=detail and detail + remedy, guarantees=GUARANTEES[level]
+        name=level, works=not detail, detail=detail and detail + remedy, guarantees=guarantees(level)
     )
 
 
@@ -74,7 +75,7 @@ def _first_that_works(levels: tuple[LevelName, ...]) -> LevelName:
 
 async def _try(level: LevelName) -> str:
     """'' where a call worked, else what it said."""
-    async with SandboxPool(level, limits=Limits(), size=1) as pool:
+    async with SandboxPool(Plan(level=level, limits=Limits()), size=1) as pool:
         box = await pool.acquire()
         done = await box.run("print(2 + 2)", timeout=10)
         await box.close()

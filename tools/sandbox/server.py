@@ -15,7 +15,7 @@ from agentrl.tools.sandbox import image
 from agentrl.tools.sandbox.cleanup import HostFolder
 from agentrl.tools.sandbox.guest.zygote import EXITED, FORKED
 from agentrl.tools.sandbox.levels import Launch, prepare
-from agentrl.tools.sandbox.types import LevelName, Limits
+from agentrl.tools.sandbox.types import Plan
 
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 20.0
@@ -40,8 +40,8 @@ class Exited:
 class Server:
     """One zygote. Everything that it forked dies with it, and it dies with this process."""
 
-    def __init__(self, level: LevelName, limits: Limits, preload: tuple[str, ...]) -> None:
-        self.level, self.limits, self._preload = level, limits, preload
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self.level, self.limits = plan, plan.level, plan.limits
         self.alive = False
         self._forks: dict[int, asyncio.Future[Forked]] = {}
         self._exits: dict[int, asyncio.Future[Exited]] = {}
@@ -55,7 +55,7 @@ class Server:
         """
         self._folder = HostFolder() if self.level != "namespaces" else None
         try:
-            launch = prepare(self.level, self.limits, self.folders, self._preload)
+            launch = prepare(self._plan, self.folders)
             self._process = self._spawn(launch)
             await self._wait_until_up()
         except BaseException:

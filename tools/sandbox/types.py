@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from agentrl.errors import ConfigError
+
 Scalar: TypeAlias = None | bool | int | float | str | bytes
 Data: TypeAlias = (
     Scalar | list["Data"] | tuple["Data", ...] | dict["Data", "Data"] | set["Data"] | frozenset["Data"]
@@ -37,6 +39,24 @@ class Limits:
         for name in self.__slots__:
             if not getattr(self, name) > 0:
                 raise ValueError(f"Limits.{name}={getattr(self, name)}: need more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What all sandboxes of a pool are like."""
+
+    level: LevelName
+    limits: Limits
+    prelude: str = ""
+    """Code that each runs before it is handed out; what it shows and emits is thrown away."""
+    preload: tuple[str, ...] = ()
+    """Modules that are imported once, before the sandboxes are forked."""
+
+    def __post_init__(self) -> None:
+        try:
+            compile(self.prelude, "<prelude>", "exec", dont_inherit=True)
+        except SyntaxError as error:
+            raise ConfigError(f"the sandbox's prelude is no Python: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ class Settings:
     """The first of `USERS` numbers that sandboxes may take as their user; 0: all keep the zygote's user."""
     import_paths: tuple[str, ...]
     preload: tuple[str, ...]
+    prelude: str
     readable: tuple[str, ...] = ()
     """Landlock: what the zygote keeps in reach for itself and all sandboxes."""
     roots: tuple[str, ...] = ()
@@ -41,11 +42,16 @@ class Settings:
 
 
 class NamespaceWalls:
-    """Own mounts, processes, IPC and user: nothing of the host or of another sandbox has a name in here."""
+    """Own mounts, processes and user: nothing of the host or of another sandbox has a name in here.
+
+    The zygote's namespaces keep network and System V IPC from the host; the filter denies both to sandboxes,
+    so that none needs more of its own.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._bare_bytes = settings, _address_space()
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._zygotes_proc = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
         self._filter = kernel.make_filter(seccomp.for_namespaces(kernel.MACHINE))
         self._size = f"size={settings.disk_bytes},nr_inodes={settings.files + 1},mode=700,uid="
 
@@ -58,7 +64,8 @@ class NamespaceWalls:
     def enter(self, number: int, folder: int) -> None:
         settings = self._settings
         user = settings.first_user + number % USERS if settings.first_user else os.getuid()
-        kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
+        os.setsid()  # the scheduler shares the processors out by session, so no tree starves another
+        kernel.unshare(kernel.NEW_MOUNTS)
         kernel.mount(b"", b"/", kernel.RECURSIVE | kernel.PRIVATE, b"")
         self._mount(user)
         if settings.first_user:
@@ -68,7 +75,7 @@ class NamespaceWalls:
             os.setresuid(user, user, user)
             kernel.make_dumpable()
         kernel.unshare(kernel.NEW_USER)
-        _map_user(user, user if settings.first_user else os.getgid())
+        _map_user(self._zygotes_proc, user, user if settings.first_user else os.getgid())
         os.chdir("/tmp")
         limit_resources(settings, self._bare_bytes, processes=settings.processes)
         kernel.no_new_privileges()
@@ -77,13 +84,15 @@ class NamespaceWalls:
 
     def _mount(self, user: int) -> None:
         flags = kernel.NO_SUID | kernel.NO_DEV
+        # what can be written in /proc is not for a sandbox: it could put off being the first to go
+        proc = flags | kernel.NO_EXEC | kernel.READ_ONLY
         kernel.mount(b"tmpfs", b"/tmp", flags, f"{self._size}{user}".encode())
         try:
-            kernel.mount(b"proc", b"/proc", flags | kernel.NO_EXEC, b"subset=pid")
+            kernel.mount(b"proc", b"/proc", proc, b"subset=pid")
         except OSError as error:
             if error.errno != errno.EINVAL:  # before Linux 5.8
                 raise
-            kernel.mount(b"proc", b"/proc", flags | kernel.NO_EXEC, b"")
+            kernel.mount(b"proc", b"/proc", proc, b"")
 
 
 class LandlockWalls:
@@ -159,13 +168,13 @@ def make_walls(settings: Settings) -> Walls:
     return kinds[settings.level](settings)
 
 
-def _map_user(user: int, group: int) -> None:
+def _map_user(proc: int, user: int, group: int) -> None:
     for name, text in (
         ("uid_map", f"{_INSIDE_USER} {user} 1"),
         ("setgroups", "deny"),
         ("gid_map", f"{_INSIDE_USER} {group} 1"),
     ):
-        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        descriptor = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
         os.write(descriptor, text.encode())
         os.close(descriptor)
 

@@ -18,6 +18,8 @@ import types
 from agentrl.tools.sandbox.guest import wire
 
 _MAX_ERROR = 16_000
+_MAX_GREETING = 2_000
+_PRELUDE = "<prelude>"
 
 
 def read_exactly(channel: int, size: int) -> bytes:
@@ -42,8 +44,9 @@ def write_all(channel: int, data: bytes) -> None:
 class Interpreter:
     """Made by the zygote before it forks, on descriptors 0 to 2 as they will be; used by one child."""
 
-    def __init__(self, emit_bytes: int) -> None:
+    def __init__(self, emit_bytes: int, prelude: str) -> None:
         self._sender = _Sender(emit_bytes)
+        self._prelude = compile(prelude, _PRELUDE, "exec", dont_inherit=True) if prelude else None
         self._module = types.ModuleType("__main__")
         sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")
         self._streams = (sys.stdout, sys.stderr)
@@ -65,12 +68,36 @@ class Interpreter:
         theirs.close()
 
     def serve(self, channel: int) -> None:
-        """Run what the host sends, in one namespace, until it closes the channel."""
-        self._sender.channel = channel
-        self._sender.send(wire.READY, b"")
+        """Run the prelude, then what the host sends, in one namespace, until it closes the channel.
+
+        The greeting is empty, or says how the prelude failed.
+        """
         gc.enable()
+        failed = self._run_prelude() if self._prelude else ""
+        self._sender.channel = channel
+        self._sender.start(0)
+        self._sender.send(wire.READY, failed.encode("utf-8", "backslashreplace")[-_MAX_GREETING:])
         while self._serve_one(channel, vars(self._module)):
             pass
+
+    def _run_prelude(self) -> str:
+        """How it failed; what it shows and emits is thrown away."""
+        output, null = os.dup(1), os.open("/dev/null", os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(null, descriptor)
+        self._sender.channel = null
+        try:
+            exec(self._prelude, vars(self._module))  # type: ignore[arg-type]
+        except BaseException as caught:  # the author of the environment is told
+            return _describe(caught, _PRELUDE)
+        finally:
+            for stream in self._streams:
+                stream.flush()
+            for descriptor in (1, 2):
+                os.dup2(output, descriptor)
+            os.close(output)
+            os.close(null)
+        return ""
 
     def _serve_one(self, channel: int, names: dict[str, object]) -> bool:
         """Whether there was a call."""

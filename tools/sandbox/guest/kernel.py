@@ -16,8 +16,8 @@ _syscall.restype = ctypes.c_long
 _mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
 
-NEW_MOUNTS, NEW_USER, NEW_PIDS, NEW_IPC = 0x00020000, 0x10000000, 0x20000000, 0x08000000
-NO_SUID, NO_DEV, NO_EXEC, RECURSIVE, PRIVATE = 2, 4, 8, 0x4000, 0x40000
+NEW_MOUNTS, NEW_USER, NEW_PIDS = 0x00020000, 0x10000000, 0x20000000
+READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, RECURSIVE, PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
 
 _PDEATHSIG, _DUMPABLE, _SECCOMP, _SECUREBITS, _NO_NEW_PRIVS = 1, 4, 22, 28, 38
 _KEEP_CAPS_AND_NO_SETUID_FIXUP = 0x14
@@ -120,6 +120,11 @@ def landlock_restrict(ruleset: int) -> None:
 def use_one_arena() -> None:
     """Let all threads allocate from one heap: each further one would reserve 64 MiB of address space."""
     _libc.mallopt(-8, 1)
+
+
+def trim_heap() -> None:
+    """Give unused memory back: every fork would copy the tables of its pages."""
+    _libc.malloc_trim(0)
 
 
 def be_the_first_to_go() -> None:

@@ -52,7 +52,7 @@ class Zygote:
         for name in settings.preload:
             importlib.import_module(name)
         self._walls = make_walls(settings)
-        self._interpreter = interpreter.Interpreter(settings.emit_bytes)
+        self._interpreter = interpreter.Interpreter(settings.emit_bytes, settings.prelude)
         self._children: dict[int, _Child] = {}
         self._poll = select.epoll()
         self._next_watch = 0.0
@@ -65,6 +65,7 @@ class Zygote:
         self._control.send(b"up")
         gc.collect()
         gc.freeze()
+        kernel.trim_heap()
         while True:
             for descriptor, _ in self._poll.poll(self._pause()):
                 if descriptor == self._host:

@@ -1,0 +1,180 @@
+"""One episode against another: what it starves, leaves or shouts reaches nobody else."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agentrl.tools.sandbox import Execution, Sandbox
+from agentrl.tools.sandbox.guarantees import guarantees, shares_by_session
+from tests.tools.attacks import Level
+from tests.tools.levels import Pools, isolating_level, open_pools
+
+THREADS = """
+import threading, time
+started = []
+def sleep(): started.append(1); time.sleep(8)
+try:
+    for _ in range(100): threading.Thread(target=sleep, daemon=True).start()
+except RuntimeError: pass
+time.sleep(1.5)  # where only the watchdog counts threads, it needs a look
+emit(len(started))
+"""
+FORKS = """
+import os, time
+children = []
+try:
+    while len(children) < 100:
+        pid = os.fork()
+        if pid == 0: time.sleep(8); os._exit(0)
+        children.append(pid)
+except OSError: pass
+emit(len(children))
+"""
+SOME_THREADS = """
+import threading
+threads = [threading.Thread(target=print, args=(n,)) for n in range(5)]
+for t in threads: t.start()
+for t in threads: t.join()
+emit("well")
+"""
+SOME_PROCESSES = """
+import os
+for n in range(5):
+    if os.fork() == 0: os._exit(0)
+for n in range(5): os.wait()
+emit("well")
+"""
+GREEDY = {
+    "memory": "x = []\nwhile True: x.append(bytearray(8 << 20))",
+    "disk": "for n in range(99): open(str(n), 'wb').write(b'x' * (1 << 20))",
+    "files": "for n in range(9999): open(str(n), 'w').close()",
+    "output": "import os\nfor _ in range(300): os.write(1, b'x' * 65536)",
+    "descriptors": "import os\nwhile True: os.pipe()",
+    "values": "while True: emit('x' * 1000)",
+    "signals": "import os, signal\nfor s in (2, 15, 9): os.kill(-1, s)",
+}
+WELL = """
+import os
+data = bytearray(20 << 20)
+with open("own", "wb") as file: file.write(b"x" * (2 << 20))
+r, w = os.pipe(); os.write(w, b"x")
+print("shown"); emit(os.read(r, 1))
+"""
+SPIN = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass\n"
+SPIN_ALONE = f"{SPIN}emit(time.process_time())"
+SPIN_IN_SIX = f"import os\nfor _ in range(5):\n    if os.fork() == 0: break\n{SPIN}emit(time.process_time())"
+DAEMON = """
+import os, signal, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    for s in range(1, 65):
+        try: signal.signal(s, signal.SIG_IGN)
+        except (OSError, ValueError): pass
+    os.closerange(0, 64)
+    time.sleep(TIME); os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def pools() -> Iterator[Pools]:
+    with open_pools() as opened:
+        yield opened
+
+
+def beside(pools: Pools, level: Level, attack: str, honest: str) -> tuple[Execution, Execution]:
+    """How an attack went, and how honest code went while the attacker still lived."""
+    pool = pools.pool(level)
+
+    async def main() -> tuple[Execution, Execution]:
+        attacker, other = await pool.acquire(), await pool.acquire()
+        try:
+            attacked = await attacker.run(attack)
+            return attacked, await other.run(honest)
+        finally:
+            await attacker.close()
+            await other.close()
+
+    return pools._runner.run(main())
+
+
+@isolating_level
+def test_threads_of_one_leave_threads_for_another(pools: Pools, level: Level) -> None:
+    attacked, other = beside(pools, level, THREADS, SOME_THREADS)
+    started = attacked.values[0] if attacked.values else 0
+    assert attacked.limit == "processes" or (isinstance(started, int) and started < 8)
+    assert other.values == ("well",), other.error
+
+
+def test_processes_of_one_leave_processes_for_another(pools: Pools) -> None:
+    attacked, other = beside(pools, "namespaces", FORKS, SOME_PROCESSES)
+    started = attacked.values[0] if attacked.values else 0
+    assert attacked.limit == "processes" or (isinstance(started, int) and started < 8)
+    assert other.values == ("well",), other.error
+
+
+@isolating_level
+@pytest.mark.parametrize("what", GREEDY)
+def test_what_one_uses_up_is_its_own(pools: Pools, level: Level, what: str) -> None:
+    attacked, other = beside(pools, level, GREEDY[what], WELL)
+    assert not attacked.ok or attacked.limit
+    assert (other.values, other.output, other.error) == ((b"x",), "shown\n", "")
+
+
+def test_the_processors_are_shared_out_by_sandbox(pools: Pools) -> None:
+    """Six processes of one get together about what one process of another gets, or the report says no."""
+    pool = pools.pool("namespaces")
+
+    async def main() -> tuple[Execution, Execution]:
+        crowd, alone = await pool.acquire(), await pool.acquire()
+        try:
+            async with asyncio.TaskGroup() as group:
+                six, one = group.create_task(crowd.run(SPIN_IN_SIX)), group.create_task(alone.run(SPIN_ALONE))
+            return six.result(), one.result()
+        finally:
+            await crowd.close()
+            await alone.close()
+
+    six, one = pools._runner.run(main())
+    assert isinstance(one.values[0], float) and isinstance(six.values[0], float)
+    said = [text for text in guarantees("namespaces") if "processors" in text]
+    assert [text.startswith("NOT HELD") for text in said] == [not shares_by_session()]
+    assert one.values[0] > 2 * six.values[0] or not shares_by_session()
+
+
+def sleepers(marker: str) -> list[int]:
+    """Processes of the whole machine that carry a marker in what they were started with or sleep for."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                if file.read().strip() == marker:
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("level", ["namespaces", "none"])
+def test_a_daemon_ends_with_its_sandbox(pools: Pools, level: Level) -> None:
+    """Twice forked, in a session of its own, deaf to all signals; without walls it lives on."""
+    marker = f"daemon-{os.getpid()}"
+    rename = f"import ctypes\nctypes.CDLL(None).prctl(15, {marker.encode()!r}, 0, 0, 0)\n"
+
+    async def work(box: Sandbox) -> Execution:
+        done = await box.run(rename + DAEMON.replace("TIME", "30"))
+        assert len(sleepers(marker)) >= 2, "the daemon and the interpreter that it came from"
+        return done
+
+    assert pools.do(level, work).ok
+    deadline = time.monotonic() + 5
+    while level == "namespaces" and sleepers(marker) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = sleepers(marker)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert bool(left) == (level == "none")
