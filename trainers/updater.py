@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from agentrl.errors import ConfigError
+from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row, TrainBatch
 from agentrl.trainers.comm import Comm, LocalComm
 from agentrl.trainers.forward import Forward, Precision, Scores
@@ -91,15 +92,10 @@ class Updater:
             raise ConfigError(
                 f"{len(rows)} demonstrations without a token of the agent: nothing to learn from"
             )
-        total = torch.zeros((), device=self.forward.device)
-        for piece in self.forward.buckets(rows):
-            loss = -self.forward([rows[i] for i in piece]).logp_N.sum() / count
-            torch.autograd.backward(loss)
-            total += loss.detach()
-        rate, loss_value = self.optimiser.learning_rate, float(total)
-        norm = self.apply(loss_value)
+        loss = backward(self.forward, rows, lambda _, scores: -scores.logp_N.sum() / count)
+        rate, norm = self.optimiser.learning_rate, self.apply(loss)
         self.finish_step()
-        return SftStats(loss=loss_value, num_tokens=int(count), grad_norm=norm, learning_rate=rate)
+        return SftStats(loss=loss, num_tokens=int(count), grad_norm=norm, learning_rate=rate)
 
     def annotate(self, batch: TrainBatch, spec: ForwardSpec, *, temperature: float = 1.0) -> TrainBatch:
         """Add the columns that parts read and that need a pass of their own before the update.
