@@ -214,19 +214,23 @@ class Session:
         recipe = plan.recipe
         if self.inspect:
             recipe = replace(recipe, callbacks=(*recipe.callbacks, partial(self.show, student.dialect)))
-        settings = recipe.optimiser.resolved(from_scratch=plan.tiny)
+        settings = recipe.optimiser.resolved(from_scratch=plan.tiny, adapter=plan.update.lora_rank > 0)
+        updater = Updater(
+            student.model, settings, total_steps=recipe.steps, update=plan.update, seed=plan.seed
+        )
         loop = Loop(
             recipe=recipe,
             tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
             strategy=strategy,
             engine=strategy.table.engine,
-            updater=Updater(student.model, settings, total_steps=recipe.steps, seed=plan.seed),
+            updater=updater,
             seed=plan.seed,
             sinks=(self.record,),
         )
         self.progress.phase(recipe.name.upper(), recipe.steps)
         with self.timed("train"):
             await loop.run()
+        updater.merge()
 
     def record(self, metrics: StepMetrics) -> None:
         """Write down and show a step."""

@@ -18,6 +18,7 @@ from agentrl.trainers.forward import Forward
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.parts import StepContext, Tokens, Totals
 from agentrl.trainers.standard import EpisodeMean, PpoClip
+from agentrl.trainers.update_settings import UpdateSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import context, scored, scored_group, small_model
 from tests.trainers.updating import RECIPES, SETTINGS, gradient, same, step, two_groups
@@ -48,7 +49,7 @@ def test_weights_of_low_precision_are_refused() -> None:
 
 
 def test_bf16_passes_train_float32_weights() -> None:
-    updater = Updater(small_model(), SETTINGS, total_steps=1, precision="bf16")
+    updater = Updater(small_model(), SETTINGS, total_steps=1, update=UpdateSettings(precision="bf16"))
     stats = updater.sft_step([Row.of(context(0, [3, 3]))])
     exact = Updater(small_model(), SETTINGS, total_steps=1).sft_step([Row.of(context(0, [3, 3]))])
     assert stats.loss != exact.loss and abs(stats.loss - exact.loss) < 0.1
