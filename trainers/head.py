@@ -152,11 +152,11 @@ def _product_grad(
     if shape.softcap is not None:
         slope_CV = 1 - (logit_CV * (shape.temperature / shape.softcap)).square_()
     grad_CV = torch.sub(logit_CV, lse_C[:, None])
-    weight_C = -logp_grad_C[:, None]
+    weight = -logp_grad_C[:, None]
     if entropy is not None:
         grad_C, value_C = entropy
-        weight_C = weight_C - grad_C[:, None] * (grad_CV + value_C[:, None])
-    grad_CV.exp_().mul_(weight_C)
+        weight = torch.add(grad_CV, value_C[:, None]).mul_(-grad_C[:, None]).add_(weight)
+    grad_CV.exp_().mul_(weight)
     grad_CV.scatter_add_(1, target_C[:, None], logp_grad_C[:, None].to(grad_CV.dtype))
     if shape.scale != shape.temperature:
         grad_CV.mul_(shape.scale / shape.temperature)

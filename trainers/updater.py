@@ -190,12 +190,12 @@ class Updater:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what a checkpoint kept."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.version = int(state["version"])
         if (self.adapter is not None) != ("adapter" in state):
             raise ConfigError("the checkpoint and update.lora_rank differ on whether there is an adapter")
         if self.adapter is not None:
             self.adapter.load_state_dict(state["adapter"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.version = int(state["version"])
 
 
 @dataclass(frozen=True, slots=True)
