@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from agentrl.errors import ConfigError
 from agentrl.trainers.attention import can_pack, running
@@ -134,8 +135,8 @@ class Forward:
     def _checked(self, path: Path) -> Path:
         """Try both ways on three short rows: a model that mixes tokens in its own way must not run packed."""
         self.path = "padded"
-        if self.device.type == "meta":
-            return path
+        if isinstance(self.head.weight, FakeTensor):
+            return path if can_pack(self.model) else "padded"
         kind = type(self.model).__name__
         rows = _trial_rows(len(self.head.weight))
         wanted, self.precision = self.precision, "fp32"

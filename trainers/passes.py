@@ -59,7 +59,7 @@ class Cost:
     def of(cls, model: nn.Module) -> Cost:
         """Estimate for a model; attention runs at half the speed of a large product, and calls take time."""
         config: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
-        layers, heads = config.num_hidden_layers, config.num_attention_heads
+        layers, heads = config.num_hidden_layers, getattr(config, "num_attention_heads", 1)
         width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
         call = 2e6 if next(model.parameters()).device.type == "cpu" else 2e8
         return cls(

@@ -85,7 +85,7 @@ async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Resolve everything, make the model, train nothing."""
     async with plan.spec.open() as worker:
         student, _ = await make_student(plan, worker)
-    report = plan.config() | estimate(student, plan)
+        report = plan.config() | await estimate(student, plan, worker)
     for key, value in report.items():
         progress.note(f"{key}: {value}")
     return report

@@ -81,9 +81,13 @@ class Tiles:
         queries = self._spread(query_HTD, self.queries, [t.size * t.num_queries for t in self.tiles])
         sizes = [t.size * t.num_keys for t in self.tiles]
         keys, values = self._spread(key_GTD, self.keys, sizes), self._spread(value_GTD, self.keys, sizes)
-        grouped = query_HTD.shape[0] != key_GTD.shape[0]
+        share = query_HTD.shape[0] // key_GTD.shape[0]
         results = []
         for tile, query, key, value in zip(self.tiles, queries, keys, values, strict=True):
+            grouped = share > 1
+            if grouped and key.is_cuda and tile.mask is not None:  # no CUDA kernel takes both
+                key, value = (x.repeat_interleave(share, dim=1) for x in (key, value))
+                grouped = False
             found_BHQD = scaled_dot_product_attention(
                 query.view(tile.size, tile.num_queries, *query.shape[1:]).transpose(1, 2),
                 key.view(tile.size, tile.num_keys, *key.shape[1:]).transpose(1, 2),

@@ -13,9 +13,10 @@ from torch.testing import assert_close
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from agentrl.errors import ConfigError
+from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward
-from agentrl.trainers.passes import Path, packed_buckets, padded_buckets
+from agentrl.trainers.forward import Forward, Scores
+from agentrl.trainers.passes import Pass, Path, packed_buckets, padded_buckets
 from agentrl.trainers.prefixes import pack
 from tests.trainers.forests import (
     MODELS,
@@ -143,6 +144,41 @@ def test_auto_shares_where_that_is_cheaper() -> None:
     shared, alone = forward.passes(rows(100, 16)), forward.passes(rows(3, 1))
     assert [one.tiles is not None for one in (*shared, *alone)] == [True, False]
     assert shared[0].num_tokens == shared_size(rows(100, 16)) <= 100 + 16 * 11
+
+
+class Watched(Forward):
+    """Passes that remember their sizes where they have a gradient."""
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        self.sizes: list[int] = []
+        super().__init__(model, **settings)
+
+    def run(self, one: Pass, *, temperature: float = 1.0, entropy: bool = False) -> Scores:
+        if torch.is_grad_enabled():
+            self.sizes.append(one.num_tokens)
+        return super().run(one, temperature=temperature, entropy=entropy)
+
+
+@pytest.mark.parametrize("path", ["padded", "shared"])
+def test_a_loss_of_many_rows_is_never_cut_but_its_passes_are(path: Path) -> None:
+    """The square of a sum is no sum of squares: the rows' losses do not add up."""
+    rows, gradients, sizes = random_rows(12, seed=6), [], []
+    for max_tokens in (4096, 45):
+        model = family("qwen2", dtype=torch.float64)
+        forward = Watched(model, path=path, max_tokens=max_tokens)
+
+        def loss(members: list[int], scores: Scores) -> Tensor:
+            assert len(members) == 12 and scores.entropy_N is not None
+            return (scores.logp_N.mean() + 2).square() + scores.entropy_N.mean().square()
+
+        value = backward(forward, rows, loss, units=[list(range(12))], temperature=0.8, entropy=True)
+        gradients.append(
+            (torch.tensor(value), {n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+        )
+        sizes.append(forward.sizes)
+    assert len(sizes[0]) == 1 and len(sizes[1]) >= 3
+    assert max(sizes[1]) <= 45 < sizes[0][0]
+    assert_same(*gradients)
 
 
 def test_a_model_that_cannot_be_packed_is_padded_or_refused() -> None:
