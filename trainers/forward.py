@@ -1,12 +1,11 @@
-"""Log-probabilities of trained tokens: rows of like length together, the output head where it is needed.
+"""Log-probabilities of trained tokens, the output head only where it is needed.
 
-Rows are padded on the right and the attention is causal, so padding is never seen by a real token and no mask
-is needed. Dropout is off: the ratio of new to old probability must compare like with like.
+Dropout is off: the ratio of new to old probability must compare like with like.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,12 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch._subclasses.fake_tensor import FakeTensor
 
+from agentrl.errors import ConfigError
+from agentrl.trainers.attention import can_pack, running
 from agentrl.trainers.batch import Row
+from agentrl.trainers.head import CHUNK, LARGE_CHUNK, head_shape, output_head, token_scores
+from agentrl.trainers.passes import Cost, Pass, Path, Units, packed_pass, padded_pass, plan_passes
 
 Precision = Literal["fp32", "bf16"]
-SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,56 +33,50 @@ class Scores:
     """Entropy in nats of the distribution; None where nobody asked."""
 
 
-def by_length(rows: Sequence[Row], *, max_tokens: int, max_padding: float = 0.15) -> list[list[int]]:
-    """Cut rows into buckets of like length; gives indices.
+class Forward:
+    """Runs a causal language model of Hugging Face over rows.
 
     Args:
-        rows: In any order.
-        max_tokens: Most tokens of a bucket, padding included; a longer row stands alone.
-        max_padding: Largest share of padding in a bucket of an eighth of `max_tokens` or more; in smaller
-            ones padding costs less than another pass.
+        model: Put into evaluation mode.
+        max_tokens: Most tokens of one pass; see `plan_passes`.
+        precision: `bf16` runs passes under autocast; weights stay as they are.
+        path: How rows go through the model; `auto` takes what is cheaper and what the model can do.
+        checkpointing: Make the activations of a layer anew in the backward pass: less memory, more time.
 
-    >>> def row(length: int) -> Row:
-    ...     return Row(ids=np.zeros(length, np.int64), positions=np.zeros(0, np.int64))
-    >>> by_length([row(9), row(2), row(8)], max_tokens=20)
-    [[0, 2], [1]]
+    Raises:
+        ConfigError: The model cannot run packed, or does to its logits what is not known here.
     """
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    buckets: list[list[int]] = []
-    width = real = 0
-    for index in order:
-        padded = width * (len(buckets[-1]) + 1) if buckets else 0
-        real += len(rows[index])
-        wasteful = padded * 8 > max_tokens and real < (1 - max_padding) * padded
-        if not buckets or padded > max_tokens or wasteful:
-            buckets.append([])
-            width = real = len(rows[index])
-        buckets[-1].append(index)
-    return buckets
 
-
-class Forward:
-    """Runs a causal language model of Hugging Face over rows."""
-
-    def __init__(self, model: nn.Module, *, max_tokens: int = 4096, precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        max_tokens: int = 4096,
+        precision: Precision = "fp32",
+        path: Path = "auto",
+        checkpointing: bool = False,
+    ) -> None:
         self.model, self.max_tokens, self.precision = model, max_tokens, precision
+        self.checkpointing = checkpointing
         self.model.eval()
-        config: Any = getattr(model, "config", None)
-        self._plain_head = not any(getattr(config, name, None) for name in SCALED_HEADS)
+        self.head = output_head(model)
+        self.cost = Cost.of(model)
+        self.path = self._checked(path)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        return self.head.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the weights."""
-        return next(self.model.parameters()).dtype
+        return self.head.weight.dtype
 
-    def buckets(self, rows: Sequence[Row]) -> list[list[int]]:
-        """Cut rows into what one pass takes."""
-        return by_length(rows, max_tokens=self.max_tokens)
+    def passes(self, rows: Sequence[Row], units: Units | None = None) -> list[Pass]:
+        """Cut rows into passes; `units` stay together (none: rows may be cut anywhere)."""
+        units = [[i] for i in range(len(rows))] if units is None else units
+        return plan_passes(rows, units, max_tokens=self.max_tokens, path=self.path, cost=self.cost)
 
     def __call__(self, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False) -> Scores:
         """Score the trained tokens of `rows`, flat, in the order of the rows.
@@ -91,59 +87,99 @@ class Forward:
             entropy: Whether to give the entropies too.
         """
         if not rows:
-            return Scores(
-                torch.zeros(0, device=self.device), torch.zeros(0, device=self.device) if entropy else None
-            )
-        buckets = self.buckets(rows)
-        parts = [self._bucket([rows[i] for i in bucket], temperature, entropy) for bucket in buckets]
-        if len(buckets) == 1 and buckets[0] == list(range(len(rows))):
-            return parts[0]
-        back = _restore_order(rows, buckets).to(self.device)
+            empty_N = torch.zeros(0, device=self.device)
+            return Scores(empty_N, empty_N if entropy else None)
+        passes = self.passes(rows)
+        parts = [self.run(one, temperature=temperature, entropy=entropy) for one in passes]
+        back = _restore_order(rows, [one.rows for one in passes]).to(self.device)
         logp_N = torch.cat([p.logp_N for p in parts])[back]
-        return Scores(
-            logp_N,
-            torch.cat([p.entropy_N for p in parts if p.entropy_N is not None])[back] if entropy else None,
+        if not entropy:
+            return Scores(logp_N)
+        return Scores(logp_N, torch.cat([p.entropy_N for p in parts if p.entropy_N is not None])[back])
+
+    def run(self, one: Pass, *, temperature: float = 1.0, entropy: bool = False) -> Scores:
+        """Score the trained tokens of one pass, in the order of its rows."""
+        hidden_UD = self._hidden(one)
+        shape = head_shape(
+            self.model.config,
+            temperature=temperature,
+            chunk=CHUNK.get(self.device.type, LARGE_CHUNK),
+            compute=None if self.precision == "fp32" else torch.bfloat16,
         )
+        target_U = one.target_U.to(self.device)
+        logp_N, entropy_N = token_scores(hidden_UD, self.head, target_U, shape=shape, entropy=entropy)
+        if one.expand_N is not None:
+            expand_N = one.expand_N.to(self.device)
+            logp_N = logp_N.index_select(0, expand_N)
+            entropy_N = None if entropy_N is None else entropy_N.index_select(0, expand_N)
+        return Scores(logp_N, entropy_N)
 
-    def _bucket(self, rows: Sequence[Row], temperature: float, entropy: bool) -> Scores:
-        width = max(map(len, rows)) - 1
-        ids_BT = np.zeros((len(rows), width), dtype=np.int64)
-        for line, row in zip(ids_BT, rows, strict=True):
-            line[: min(len(row), width)] = row.ids[:width]
-        flat = np.concatenate([b * width + row.positions for b, row in enumerate(rows)])
-        targets_N = torch.from_numpy(np.concatenate([row.targets for row in rows])).to(self.device)
-        with self._autocast():
-            logits_NV = self._logits(
-                torch.from_numpy(ids_BT).to(self.device), torch.from_numpy(flat).to(self.device)
-            )
-        logits_NV = logits_NV.float() if logits_NV.dtype != torch.float64 else logits_NV
-        if temperature != 1.0:
-            logits_NV = logits_NV / temperature
-        logp_N = -functional.cross_entropy(logits_NV, targets_N, reduction="none")
-        return Scores(logp_N, _entropy(logits_NV) if entropy else None)
-
-    def _logits(self, ids_BT: Tensor, flat_N: Tensor) -> Tensor:
+    def _hidden(self, one: Pass) -> Tensor:
+        """Give the last hidden states at the places that are scored."""
         model: Any = self.model
-        if not self._plain_head:
-            logits_BTV: Tensor = model(input_ids=ids_BT, use_cache=False).logits
-            return logits_BTV.flatten(0, 1)[flat_N]
-        hidden_BTD: Tensor = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
-        chosen: Tensor = model.get_output_embeddings()(hidden_BTD.flatten(0, 1).index_select(0, flat_N))
-        return chosen
+        more: dict[str, Any] = {}
+        if one.tiles is not None:
+            assert one.positions_BT is not None
+            more = {"tiles": one.tiles.to(self.device), "position_ids": one.positions_BT.to(self.device)}
+        checkpointed = self.checkpointing and torch.is_grad_enabled()
+        with running(model, tiled=one.tiles is not None, checkpointed=checkpointed), self._autocast():
+            found = model.base_model(input_ids=one.ids_BT.to(self.device), use_cache=False, **more)
+        hidden_BTD: Tensor = found.last_hidden_state
+        return hidden_BTD.flatten(0, 1).index_select(0, one.scored_U.to(self.device))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
+    def _checked(self, path: Path) -> Path:
+        """Try both ways on three short rows: a model that mixes tokens in its own way must not run packed."""
+        self.path = "padded"
+        if isinstance(self.head.weight, FakeTensor):
+            return path if can_pack(self.model) else "padded"
+        kind = type(self.model).__name__
+        rows = _trial_rows(len(self.head.weight))
+        wanted, self.precision = self.precision, "fp32"
+        with torch.no_grad():
+            padded = self.run(padded_pass(rows, [0, 1, 2])).logp_N
+            if not _alike(padded, self._whole(rows)):
+                raise ConfigError(
+                    f"{kind} does something to its logits that is not known here: it cannot be trained"
+                )
+            same = can_pack(self.model) and _alike(
+                padded, self.run(packed_pass(rows, [0, 1, 2], shared=True)).logp_N
+            )
+        self.precision = wanted
+        if not same and path not in ("auto", "padded"):
+            raise ConfigError(f"path={path!r}: {kind} does not run packed; use 'padded', or 'auto'")
+        return path if same else "padded"
 
-def _entropy(logits_NV: Tensor) -> Tensor:
-    logp_NV = logits_NV.log_softmax(-1)
-    return -(logp_NV.exp() * logp_NV).sum(-1)
+    def _whole(self, rows: Sequence[Row]) -> Tensor:
+        """Score rows by the model's own logits."""
+        model: Any = self.model
+        found = []
+        for row in rows:
+            ids_T = torch.from_numpy(row.ids[:-1]).to(self.device)
+            logp_TV = model(input_ids=ids_T[None], use_cache=False).logits[0].float().log_softmax(-1)
+            found.append(logp_TV[torch.from_numpy(row.positions), torch.from_numpy(row.targets)])
+        return torch.cat(found)
 
 
-def _restore_order(rows: Sequence[Row], buckets: Sequence[Sequence[int]]) -> Tensor:
-    order = np.array([i for bucket in buckets for i in bucket])
+def _trial_rows(vocabulary: int) -> list[Row]:
+    """Two rows with a common beginning and one without."""
+    ids = (np.arange(1, 20) * 7919) % vocabulary
+    streams = ids[:6], np.concatenate([ids[:3], ids[6:11]]), ids[11:16]
+    return [Row(ids=stream, positions=np.arange(len(stream) - 1)) for stream in streams]
+
+
+def _alike(one_N: Tensor, other_N: Tensor) -> bool:
+    """Whether log-probs agree; weights that are no numbers are found later, by the loss."""
+    return torch.allclose(one_N.float(), other_N.float(), rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
+def _restore_order(rows: Sequence[Row], pieces: Iterable[Sequence[int]]) -> Tensor:
+    """Where each row's tokens stand when the pieces are put one behind the other."""
+    order = np.array([i for piece in pieces for i in piece])
     counts = np.array([len(r.positions) for r in rows])
     begins = np.concatenate([[0], np.cumsum(counts[order])])
     place = np.empty(len(rows), dtype=np.int64)

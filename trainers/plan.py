@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from agentrl.registry import EnvSpec, check_settings, resolve_env
 from agentrl.rollout.protocol import Limits
 from agentrl.trainers.configure import read_value, with_settings
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.update_settings import UpdateSettings
 
 TINY = "tiny"
+PARTS = ("env", "rollout", "eval", "tiny", "update", "algorithm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class Plan:
     rollout: RolloutSettings
     evaluation: EvalSettings
     tiny_settings: TinySettings
+    update: UpdateSettings = field(default_factory=UpdateSettings)
 
     @property
     def tiny(self) -> bool:
@@ -99,6 +102,7 @@ class Plan:
             "seed": self.seed,
             "rollout": dataclasses.asdict(self.rollout),
             "eval": dataclasses.asdict(self.evaluation),
+            "update": dataclasses.asdict(self.update),
             **({"tiny": dataclasses.asdict(self.tiny_settings)} if self.tiny else {}),
         }
 
@@ -120,7 +124,8 @@ def make_plan(
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
         seed: Every random choice follows from it.
-        settings: "env.x", "rollout.x", "eval.x" and "tiny.x" go to those parts, other names to the algorithm.
+        settings: "env.x", "rollout.x", "eval.x", "update.x" and "tiny.x" go to those parts, other names to
+            the algorithm.
 
     Raises:
         ConfigError: Something does not exist; names the nearest.
@@ -148,6 +153,7 @@ def make_plan(
         rollout=rollout,
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
         tiny_settings=read_part(TinySettings, "tiny", parts["tiny"]),
+        update=read_part(UpdateSettings, "update", parts["update"]),
     )
 
 
@@ -186,7 +192,7 @@ def split_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, dict[
     >>> split_settings({"clip_low": 0.1, "env.high": 5}, name="grpo")["algorithm"]
     {'clip_low': 0.1}
     """
-    parts: dict[str, dict[str, Any]] = {p: {} for p in ("env", "rollout", "eval", "tiny", "algorithm")}
+    parts: dict[str, dict[str, Any]] = {p: {} for p in PARTS}
     for key, value in settings.items():
         part, dot, field = key.rpartition(".")
         part = "algorithm" if not dot or part == name else part

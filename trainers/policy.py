@@ -1,8 +1,8 @@
-"""One policy update: how it is dealt out and cut, and the loss of a cut."""
+"""One policy update: how it is dealt out, what of it stays together, and the loss of a cut."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import by_length
 from agentrl.trainers.losses.surrogate import is_clipped
 from agentrl.trainers.parts import Scope, Tokens
 from agentrl.trainers.recipe import Recipe
@@ -55,32 +54,24 @@ class PolicyStats:
     records: Mapping[str, float] = field(default_factory=dict)
 
 
-def cut(rows: Sequence[Row], groups: Sequence[int], *, scope: Scope, max_tokens: int) -> list[list[int]]:
-    """Cut the rows of an update into pieces that fit into memory and that no part forbids; gives indices.
+def units_of(rows: Sequence[Row], groups: Sequence[int], *, scope: Scope) -> list[list[int]]:
+    """Gather the rows of an update that no part lets apart; gives indices.
 
     Args:
         rows: Rows of one optimiser step.
         groups: Group of each row.
         scope: What must stay together.
-        max_tokens: Most tokens of a piece, padding included, where `scope` allows it.
     """
-    if scope == "minibatch":
-        return [list(range(len(rows)))]
-    if scope == "token":
-        return by_length(rows, max_tokens=max_tokens)
+    key: dict[Scope, Callable[[int], int]] = {
+        "token": lambda i: i,
+        "episode": lambda i: rows[i].episode,
+        "group": lambda i: groups[i],
+        "minibatch": lambda i: 0,
+    }
     units: dict[int, list[int]] = {}
-    for index, row in enumerate(rows):
-        units.setdefault(row.episode if scope == "episode" else groups[index], []).append(index)
-    pieces: list[list[int]] = []
-    size = 0
-    for unit in units.values():
-        tokens = sum(len(rows[i]) for i in unit)
-        if not pieces or size + tokens > max_tokens:
-            pieces.append([])
-            size = 0
-        pieces[-1] += unit
-        size += tokens
-    return pieces
+    for index in range(len(rows)):
+        units.setdefault(key[scope](index), []).append(index)
+    return list(units.values())
 
 
 def plan_minibatches(

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from agentrl.task import derive_seed
+from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import TrainBatch
+from agentrl.trainers.forward import Scores
 from agentrl.trainers.parts import StepContext, Tokens, Totals
-from agentrl.trainers.policy import PolicyStats, cut, plan_minibatches, policy_loss
+from agentrl.trainers.policy import PolicyStats, plan_minibatches, policy_loss, units_of
 from agentrl.trainers.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -101,20 +103,20 @@ class PolicyStep:
         totals = Totals(num_tokens=tokens, num_episodes=filled, num_empty=empty)
         chosen = [self.batch.rows[i] for i in rows]
         groups = [self.groups[row.episode] for row in chosen]
-        total = torch.zeros((), device=self.advantage_N.device)
-        for piece in cut(chosen, groups, scope=self.spec.scope, max_tokens=self.updater.forward.max_tokens):
-            loss = policy_loss(self.recipe, self._tokens([rows[i] for i in piece], totals))
-            torch.autograd.backward(loss)
-            total += loss.detach()
-        value = float(total)
-        return value, self.updater.apply(value), tokens
-
-    def _tokens(self, rows: list[int], totals: Totals) -> Tokens:
-        scores = self.updater.forward(
-            [self.batch.rows[i] for i in rows],
+        units = units_of(chosen, groups, scope=self.spec.scope)
+        value = backward(
+            self.updater.forward,
+            chosen,
+            lambda piece, scores: policy_loss(
+                self.recipe, self._tokens([rows[i] for i in piece], scores, totals)
+            ),
+            units=units,
             temperature=self.recipe.temperature,
             entropy="entropy" in self.spec.during,
         )
+        return value, self.updater.apply(value), tokens
+
+    def _tokens(self, rows: list[int], scores: Scores, totals: Totals) -> Tokens:
         places = self._places(rows)
         seen_N = self.first_N[places]
         self.first_N[places] = torch.where(seen_N.isnan(), scores.logp_N.detach(), seen_N)

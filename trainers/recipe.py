@@ -101,7 +101,7 @@ class Recipe:
             raise ConfigError(f"truncation={self.truncation!r}: need 'keep' or 'mask'")
         self.forward_spec()
 
-    def resolved(self, *, from_scratch: bool) -> Recipe:
+    def resolved(self, *, from_scratch: bool, adapter: bool = False) -> Recipe:
         """Fill in what was left open: the learning rate, and when to stop.
 
         >>> Recipe(name="mine", stop="auto").resolved(from_scratch=True).stop
@@ -110,7 +110,8 @@ class Recipe:
         stop = self.stop
         if stop == "auto":
             stop = Saturation(success=FROM_SCRATCH) if from_scratch else None
-        return replace(self, stop=stop, optimiser=self.optimiser.resolved(from_scratch=from_scratch))
+        optimiser = self.optimiser.resolved(from_scratch=from_scratch, adapter=adapter)
+        return replace(self, stop=stop, optimiser=optimiser)
 
     def forward_spec(self) -> ForwardSpec:
         """Gather what the parts read; nothing else is computed."""

@@ -85,7 +85,7 @@ async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Resolve everything, make the model, train nothing."""
     async with plan.spec.open() as worker:
         student, _ = await make_student(plan, worker)
-    report = plan.config() | estimate(student, plan)
+        report = plan.config() | await estimate(student, plan, worker)
     for key, value in report.items():
         progress.note(f"{key}: {value}")
     return report
@@ -218,21 +218,25 @@ class Session:
     async def reinforce(self, student: Student, strategy: Independent) -> None:
         """Run the loop of reinforcement learning."""
         plan = self.plan
-        recipe = plan.recipe.resolved(from_scratch=plan.tiny)
+        recipe = plan.recipe.resolved(from_scratch=plan.tiny, adapter=plan.update.lora_rank > 0)
         if self.inspect:
             recipe = replace(recipe, callbacks=(*recipe.callbacks, partial(self.show, student.dialect)))
+        updater = Updater(
+            student.model, recipe.optimiser, total_steps=recipe.steps, update=plan.update, seed=plan.seed
+        )
         loop = Loop(
             recipe=recipe,
             tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
             strategy=strategy,
             engine=strategy.table.engine,
-            updater=Updater(student.model, recipe.optimiser, total_steps=recipe.steps, seed=plan.seed),
+            updater=updater,
             seed=plan.seed,
             sinks=(self.record,),
         )
         self.progress.phase(recipe.name.upper(), recipe.steps)
         with self.timed("train"):
             await loop.run()
+        updater.merge()
         self.stopped = loop.stopped
         if loop.stopped:
             self.progress.note(loop.stopped)

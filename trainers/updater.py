@@ -6,20 +6,23 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from agentrl.errors import ConfigError
+from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row, TrainBatch
 from agentrl.trainers.comm import Comm, LocalComm
-from agentrl.trainers.forward import Forward, Precision, Scores
+from agentrl.trainers.forward import Forward, Scores
+from agentrl.trainers.lora import Adapter
 from agentrl.trainers.optimiser import NonFiniteError, Optimiser, OptimiserSettings
 from agentrl.trainers.parts import ForwardSpec, StepContext
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.policy_step import PolicyStep
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.update_settings import UpdateSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,12 @@ class SftStats:
     learning_rate: float
 
 
+class Scorer(Protocol):
+    """Scores the trained tokens of rows."""
+
+    def __call__(self, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False) -> Scores: ...
+
+
 class Updater:
     """Owns the weights' training: passes, accumulation, denominators, optimiser, precision.
 
@@ -40,9 +49,8 @@ class Updater:
         model: A causal language model of Hugging Face; it is trained in place and kept in evaluation mode.
         settings: Of the optimiser; the learning rate must be given.
         total_steps: Steps of the driver, which the schedule spans.
-        precision: `bf16` runs passes under autocast; weights stay as they are.
-        max_tokens: Most tokens of one pass, padding included.
-        seed: Of the dealing out of episodes to minibatches.
+        update: How passes run, and whether an adapter is trained.
+        seed: Of the dealing out of episodes to minibatches, and of an adapter.
     """
 
     def __init__(
@@ -51,27 +59,32 @@ class Updater:
         settings: OptimiserSettings,
         *,
         total_steps: int,
-        precision: Precision = "fp32",
-        max_tokens: int = 4096,
+        update: UpdateSettings | None = None,
         seed: int = 0,
         comm: Comm | None = None,
     ) -> None:
-        if max_tokens < 1:
-            raise ConfigError(f"max_tokens={max_tokens}: need 1 or more")
+        self.update = update or UpdateSettings()
         self.model, self.seed, self.comm = model, seed, comm or LocalComm()
-        self.forward = Forward(model, max_tokens=max_tokens, precision=precision)
+        self.forward = self.update.forward(model)
+        self.adapter = self._adapter()
         self.optimiser = Optimiser(model.parameters(), settings, total_steps=total_steps)
-        self.reference: Forward | None = None
+        self.reference: Scorer | None = None
         self.version = 0
+
+    def _adapter(self) -> Adapter | None:
+        rank, alpha = self.update.lora_rank, self.update.alpha
+        return Adapter(self.model, rank=rank, alpha=alpha, seed=self.seed) if rank else None
 
     def restart_schedule(self, settings: OptimiserSettings, *, total_steps: int) -> None:
         """Begin another schedule, with the moments kept; betas and weight decay stay as they were."""
         self.optimiser.restart_schedule(settings, total_steps=total_steps)
 
     def keep_reference(self) -> None:
-        """Copy the present weights as the reference model of KL terms."""
-        frozen = copy.deepcopy(self.model).requires_grad_(False)
-        self.reference = Forward(frozen, max_tokens=self.forward.max_tokens, precision=self.forward.precision)
+        """Keep the present weights as the reference model of KL terms; with an adapter, those without it."""
+        if self.adapter is None:
+            self.reference = self.update.forward(copy.deepcopy(self.model).requires_grad_(False))
+        else:
+            self.reference = WithoutAdapter(self.forward, self.adapter)
 
     def score(self, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False) -> Scores:
         """Score rows under the present weights, without gradient."""
@@ -91,15 +104,10 @@ class Updater:
             raise ConfigError(
                 f"{len(rows)} demonstrations without a token of the agent: nothing to learn from"
             )
-        total = torch.zeros((), device=self.forward.device)
-        for piece in self.forward.buckets(rows):
-            loss = -self.forward([rows[i] for i in piece]).logp_N.sum() / count
-            torch.autograd.backward(loss)
-            total += loss.detach()
-        rate, loss_value = self.optimiser.learning_rate, float(total)
-        norm = self.apply(loss_value)
+        loss = backward(self.forward, rows, lambda _, scores: -scores.logp_N.sum() / count)
+        rate, norm = self.optimiser.learning_rate, self.apply(loss)
         self.finish_step()
-        return SftStats(loss=loss_value, num_tokens=int(count), grad_norm=norm, learning_rate=rate)
+        return SftStats(loss=loss, num_tokens=int(count), grad_norm=norm, learning_rate=rate)
 
     def annotate(self, batch: TrainBatch, spec: ForwardSpec, *, temperature: float = 1.0) -> TrainBatch:
         """Add the columns that parts read and that need a pass of their own before the update.
@@ -154,14 +162,65 @@ class Updater:
         self.version += 1
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """Give the weights by name, shared and not copied; tied ones once."""
+        """Give the weights by name, an adapter merged; shared and not copied where they are as they are.
+
+        Tied ones come once.
+        """
+        if self.adapter is not None:
+            return self.adapter.named_tensors()
         return {name: p.detach() for name, p in self.model.named_parameters()}
 
+    def ordinary(self) -> Ordinary:
+        """Give what saves the weights as they are now as an ordinary model folder, also during training."""
+        return Ordinary(self)
+
+    def merge(self) -> None:
+        """End the training of an adapter: the model is an ordinary one again, with what was learnt."""
+        if self.adapter is not None:
+            self.adapter.merge()
+            self.adapter = None
+
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the weights."""
-        return {"optimiser": self.optimiser.state_dict(), "version": self.version}
+        """What a checkpoint keeps beside the weights.
+
+        An adapter is all in it; it belongs to the weights of the start.
+        """
+        state = {"optimiser": self.optimiser.state_dict(), "version": self.version}
+        return state if self.adapter is None else state | {"adapter": self.adapter.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what a checkpoint kept."""
+        if (self.adapter is not None) != ("adapter" in state):
+            raise ConfigError("the checkpoint and update.lora_rank differ on whether there is an adapter")
+        if self.adapter is not None:
+            self.adapter.load_state_dict(state["adapter"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.version = int(state["version"])
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutAdapter:
+    """Scores rows as if nothing had been trained."""
+
+    forward: Forward
+    adapter: Adapter
+
+    def __call__(self, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False) -> Scores:
+        """Score rows."""
+        with self.adapter.off():
+            return self.forward(rows, temperature=temperature, entropy=entropy)
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinary:
+    """Writes an updater's weights as a Hugging Face folder."""
+
+    updater: Updater
+
+    def save_pretrained(self, save_directory: str) -> None:
+        """Write configuration and weights."""
+        model: Any = self.updater.model
+        if self.updater.adapter is None:
+            model.save_pretrained(save_directory)
+        else:
+            model.save_pretrained(save_directory, state_dict=self.updater.named_tensors())

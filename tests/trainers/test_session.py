@@ -167,12 +167,28 @@ def test_inspect_shows_every_token_of_a_group(checkpoint: Path, here: Path) -> N
     assert any(" prompt " in line and "<|task|>" in line for line in notes.lines)
 
 
-def test_a_dry_run_makes_nothing(checkpoint: Path, here: Path) -> None:
-    report = train(NAME, model=str(checkpoint), steps=5, settings=SMALL, dry_run=True)
+@pytest.mark.parametrize("settings", [{}, {"update.lora_rank": 4, "kl": 0.1}])
+def test_a_dry_run_makes_nothing(settings: dict[str, Any], checkpoint: Path, here: Path) -> None:
+    report = train(NAME, model=str(checkpoint), steps=5, settings=SMALL | settings, dry_run=True)
     model, _ = load_model(str(checkpoint))
     assert report["parameters"] == sum(p.numel() for p in model.parameters())
-    assert report["episodes"] == 20 and report["memory_mib"]["optimiser"] > 0
+    memory, trained = report["memory_mib"], report["trained_parameters"]
+    assert (trained < report["parameters"] / 4) == bool(settings)
+    assert memory["optimiser"] == pytest.approx(8 * trained / 2**20, abs=0.1) and memory["reference"] == 0
+    assert memory["total"] == pytest.approx(sum(v for k, v in memory.items() if k != "total"), abs=0.5)
+    assert report["episodes"] == 20 and report["process_mib"] > memory["total"]
+    assert report["train_flops_per_step"] > 2 * report["tokens_per_step"] * trained
     assert not list(here.iterdir())
+
+
+def test_an_adapter_is_trained_and_merged(checkpoint: Path, here: Path) -> None:
+    """The weights of the run are those of an ordinary folder, and they moved."""
+    settings = SMALL | {"update.lora_rank": 4, "learning_rate": 0.01, "update.path": "shared"}
+    result = train(LENGTH, model=str(checkpoint), steps=2, settings=settings)
+    saved, _ = load_model(str(Path(result["run"]) / "model"))
+    before, _ = load_model(str(checkpoint))
+    assert weights_sha256(saved) == result["weights_sha256"] != weights_sha256(before)
+    assert dict(saved.named_parameters()).keys() == dict(before.named_parameters()).keys()
 
 
 @pytest.mark.parametrize(
@@ -184,6 +200,9 @@ def test_a_dry_run_makes_nothing(checkpoint: Path, here: Path) -> None:
         (NAME, {"rollout.level": 7}, "level=7: it has levels 0"),
         (NAME, {"group_size": 1}, "group_size=1"),
         (NAME, {"eval.tasks": 0}, "eval.tasks=0: need 1 or more"),
+        (NAME, {"update.pth": "shared"}, "no setting 'pth'; did you mean 'path'"),
+        (NAME, {"update.path": "share"}, "update.path='share': need one of 'auto', 'padded'"),
+        (NAME, {"update.lora_alpha": "8"}, "update.lora_alpha=8.0: without use here; it needs lora_rank"),
         (f"{__file__}:NoExpert", {}, "no expert"),
         (
             f"{__file__}:Peeker",

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -16,10 +14,11 @@ from agentrl.episode import Context, ScoredGroup, Segment, as_ids
 from agentrl.errors import ConfigError
 from agentrl.trainers.batch import Row, TrainBatch, make_batch
 from agentrl.trainers.comm import Comm
-from agentrl.trainers.forward import Forward, by_length
+from agentrl.trainers.forward import Forward
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.parts import StepContext, Tokens, Totals
 from agentrl.trainers.standard import EpisodeMean, PpoClip
+from agentrl.trainers.update_settings import UpdateSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import context, scored, scored_group, small_model
 from tests.trainers.updating import RECIPES, SETTINGS, gradient, same, step, two_groups
@@ -44,28 +43,13 @@ def test_log_probabilities_are_those_of_the_whole_model(tied: bool) -> None:
     assert_close(scores.entropy_N.detach(), torch.cat(entropies), rtol=0, atol=1e-5)
 
 
-@given(st.lists(st.integers(2, 40), min_size=1, max_size=30), st.integers(10, 200))
-def test_buckets_hold_every_row_once_and_fit(lengths: list[int], max_tokens: int) -> None:
-    rows = [
-        Row(ids=torch.zeros(n, dtype=torch.int64).numpy(), positions=torch.tensor([0]).numpy())
-        for n in lengths
-    ]
-    buckets = by_length(rows, max_tokens=max_tokens)
-    assert sorted(i for b in buckets for i in b) == list(range(len(rows)))
-    for bucket in buckets:
-        widths = [lengths[i] for i in bucket]
-        padded = max(widths) * len(widths)
-        assert len(bucket) == 1 or padded <= max_tokens
-        assert padded * 8 <= max_tokens or sum(widths) >= 0.85 * padded
-
-
 def test_weights_of_low_precision_are_refused() -> None:
     with pytest.raises(ConfigError, match="precision='bf16'"):
         Updater(small_model(dtype=torch.bfloat16), SETTINGS, total_steps=1)
 
 
 def test_bf16_passes_train_float32_weights() -> None:
-    updater = Updater(small_model(), SETTINGS, total_steps=1, precision="bf16")
+    updater = Updater(small_model(), SETTINGS, total_steps=1, update=UpdateSettings(precision="bf16"))
     stats = updater.sft_step([Row.of(context(0, [3, 3]))])
     exact = Updater(small_model(), SETTINGS, total_steps=1).sft_step([Row.of(context(0, [3, 3]))])
     assert stats.loss != exact.loss and abs(stats.loss - exact.loss) < 0.1

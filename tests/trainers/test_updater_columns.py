@@ -17,6 +17,7 @@ from agentrl.trainers.grpo import grpo
 from agentrl.trainers.optimiser import NonFiniteError, OptimiserSettings
 from agentrl.trainers.parts import StepContext, Tokens
 from agentrl.trainers.standard import PpoClip, TokenMean
+from agentrl.trainers.update_settings import UpdateSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import VOCABULARY, context, scored_group, small_model
 from tests.trainers.updating import RECIPES, SETTINGS, Recorded, gradient, same, step, two_groups
@@ -228,7 +229,8 @@ def test_demonstrations_weigh_tokens_alike_however_they_are_cut() -> None:
     rows = [Row.of(context(seed, [1 + seed, 2])) for seed in range(5)]
     found = []
     for max_tokens in (1, 4096):
-        updater = Recorded(small_model(dtype=torch.float64), SETTINGS, total_steps=1, max_tokens=max_tokens)
+        update = UpdateSettings(max_tokens=max_tokens)
+        updater = Recorded(small_model(dtype=torch.float64), SETTINGS, total_steps=1, update=update)
         updater.sft_step(rows)
         found.append(updater.gradients[0])
     same(*found)

@@ -15,6 +15,7 @@ from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.parts import StepContext
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.update_settings import UpdateSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import scored_group, small_model
 
@@ -52,7 +53,12 @@ def gradient(
     max_tokens: int = 4096,
     reference: nn.Module | None = None,
 ) -> dict[str, Tensor]:
-    updater = Recorded(small_model(dtype=torch.float64), SETTINGS, total_steps=1, max_tokens=max_tokens)
+    updater = Recorded(
+        small_model(dtype=torch.float64),
+        SETTINGS,
+        total_steps=1,
+        update=UpdateSettings(max_tokens=max_tokens),
+    )
     if reference is not None:
         updater.reference = Forward(reference)
     step(updater, groups, recipe)
@@ -64,7 +70,8 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert a.keys() == b.keys()
     assert max(float(g.abs().max()) for g in a.values()) > 1e-3, "a gradient of zero proves nothing"
     for name in a:
-        assert_close(a[name], b[name], rtol=1e-6, atol=1e-9)
+        # Qwen2's norms round to float32 in every dtype: an atol of 1e-8 is a millionth of these gradients
+        assert_close(a[name], b[name], rtol=1e-6, atol=1e-8)
 
 
 RECIPES = {
