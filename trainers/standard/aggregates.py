@@ -32,6 +32,8 @@ class EpisodeMean:
     def __post_init__(self) -> None:
         if (self.within == "const") != (self.max_length is not None):
             raise ConfigError(f"max_length={self.max_length} with within={self.within!r}: they go together")
+        if self.max_length is not None and self.max_length < 1:
+            raise ConfigError(f"max_length={self.max_length}: need 1 or more")
 
     def __call__(self, loss_N: Tensor, tokens: Tokens) -> Tensor:
         totals = tokens.totals
