@@ -111,6 +111,11 @@ DEFAULTS = Common(
     final_rate=0.1,
     failure_share=0.2,
 )
+SAMPLING = ("steps", "groups_per_step", "group_size", "temperature", "minibatches", "inner_epochs")
+OTHERWISE: dict[str, Estimator] = {"loss": "k3", "reward": "k1"}
+"""Estimator of the divergence where it is not in its customary place."""
+CORRECTIONS = {"truncate": (0.0, 2.0), "mask": (0.5, 5.0)}
+"""Bounds of the weight, by the kind of correction."""
 
 
 def assemble(
@@ -164,9 +169,6 @@ def assemble(
         optimiser=_optimiser(settings),
         failures=FailureBudget(share=settings["failure_share"]),
     )
-
-
-SAMPLING = ("steps", "groups_per_step", "group_size", "temperature", "minibatches", "inner_epochs")
 
 
 def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,11 +239,6 @@ def _divergence(
     if place == "reward":
         return (), (KlReward(weight=weight, estimator=estimator),)
     return (KlPenalty(weight=weight, estimator=estimator),), ()
-
-
-OTHERWISE: dict[str, Estimator] = {"loss": "k3", "reward": "k1"}
-"""Estimator of the divergence where it is not in its customary place."""
-CORRECTIONS = {"truncate": (0.0, 2.0), "mask": (0.5, 5.0)}
 
 
 def _correction(settings: dict[str, Any]) -> MismatchCorrection | None:

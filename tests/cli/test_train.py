@@ -51,12 +51,12 @@ def test_dry_run_resolves_everything_and_trains_nothing(agentrl_here: Run, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_algorithm_is_chosen_by_name(agentrl_here: Run) -> None:
+def test_an_algorithm_is_chosen_by_name(agentrl_here: Run, agentrl: Run) -> None:
     chosen = ["--algorithm", "dapo", "--set", "overlong_length=64", "--set", "overlong_cache=16"]
     data = agentrl_here("train", "code", "--model", "tiny", *chosen, "--dry-run", "--json").data
     assert data["algorithm"] == "dapo" and data["algorithm_settings"]["overlong_length"] == 64
     assert data["algorithm_settings"]["max_generations"] == 10
-    assert "dapo, dr_grpo, grpo" in " ".join(agentrl_here("train", "--help").out.split())
+    assert "dapo, dr_grpo, grpo" in " ".join(agentrl("train", "--help").out.split())
 
 
 def test_bench_of_nothing_but_failures_is_refused(agentrl_here: Run, tmp_path: Path) -> None:

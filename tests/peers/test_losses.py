@@ -93,7 +93,11 @@ TRL = {
     "cispo": Loss(
         ours=cispo(clip_high=0.5), name="grpo", options={"loss_type": "cispo", "epsilon_high": 1.5}
     ),
-    "sapo": Loss(ours=sapo(), name="grpo", options={"loss_type": "sapo"}),
+    "sapo": Loss(  # TRL keeps temperatures in float32, where this one is exact
+        ours=sapo(temperature_negative=1.0625),
+        name="grpo",
+        options={"loss_type": "sapo", "sapo_temperature_neg": 1.0625},
+    ),
     "corrected": Loss(ours=CORRECTED, name="grpo", options={"beta": 0.1, "ratio": None}),
     "rloo": Loss(ours=rloo(), name="rloo"),
 }

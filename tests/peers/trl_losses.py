@@ -76,4 +76,5 @@ def compute(case: dict[str, Any]) -> dict[str, Any]:
     return {"loss": loss.item(), "gradient": gradient_BT.tolist()}
 
 
-print(json.dumps([compute(case) for case in json.load(sys.stdin)]))
+if __name__ == "__main__":
+    print(json.dumps([compute(case) for case in json.load(sys.stdin)]))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-algorithms: Any = importlib.import_module("verl.trainer.ppo.core_algos")
-corrections: Any = importlib.import_module("verl.trainer.ppo.rollout_corr_helper")
-configuration: Any = importlib.import_module("verl.workers.config")
+
+def of_verl(module: str) -> Any:
+    """Give a module of verl."""
+    return importlib.import_module(f"verl.{module}")
 
 
 def tensors(toy: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -29,7 +30,7 @@ def advantage(case: dict[str, Any]) -> dict[str, Any]:
         reward_BT[row, int(mask_BT[row].nonzero().max())] = reward
     options = dict(case["options"])
     config = SimpleNamespace(gamma=options.pop("gamma", 1.0))
-    estimate = algorithms.get_adv_estimator_fn(case["name"])
+    estimate = of_verl("trainer.ppo.core_algos").get_adv_estimator_fn(case["name"])
     found, _ = estimate(reward_BT, mask_BT, index=np.array(toy["group"]), config=config, **options)
     return {"value": found.tolist()}
 
@@ -40,7 +41,7 @@ def policy(case: dict[str, Any]) -> dict[str, Any]:
     mask_BT, new_BT = torch.tensor(toy["mask"], dtype=torch.float64), columns["new"].requires_grad_()
     options = dict(case["options"])
     mode, scale = options.pop("mode"), options.pop("scale", None)
-    config = configuration.FSDPActorConfig(
+    config = of_verl("workers.config").FSDPActorConfig(
         rollout_n=4,
         use_dynamic_bsz=True,
         loss_agg_mode=mode,
@@ -49,7 +50,7 @@ def policy(case: dict[str, Any]) -> dict[str, Any]:
     )
     advantage_BT = torch.tensor(case["advantage"], dtype=torch.float64)
     weights = case.get("weights")
-    loss, _ = algorithms.get_policy_loss_fn(case["name"])(
+    loss, _ = of_verl("trainer.ppo.core_algos").get_policy_loss_fn(case["name"])(
         old_log_prob=columns["old"],
         log_prob=new_BT,
         advantages=advantage_BT,
@@ -66,7 +67,7 @@ def divergence(case: dict[str, Any]) -> dict[str, Any]:
     """Run an estimator of the divergence; gives values and the gradient of their sum."""
     columns = tensors(case["toy"])
     new_BT = columns["new"].requires_grad_()
-    found_BT = algorithms.kl_penalty(new_BT, columns["reference"], case["name"])
+    found_BT = of_verl("trainer.ppo.core_algos").kl_penalty(new_BT, columns["reference"], case["name"])
     (gradient_BT,) = torch.autograd.grad(found_BT.sum(), new_BT)
     return {"value": found_BT.tolist(), "gradient": gradient_BT.tolist()}
 
@@ -74,7 +75,7 @@ def divergence(case: dict[str, Any]) -> dict[str, Any]:
 def correction(case: dict[str, Any]) -> dict[str, Any]:
     """Give the weights against the mismatch of engine and trainer."""
     columns = tensors(case["toy"])
-    found_BT, _ = corrections.compute_rollout_correction_weights(
+    found_BT, _ = of_verl("trainer.ppo.rollout_corr_helper").compute_rollout_correction_weights(
         columns["old"] - columns["behaviour"],
         torch.tensor(case["toy"]["mask"], dtype=torch.float64),
         **case["options"],
@@ -83,4 +84,5 @@ def correction(case: dict[str, Any]) -> dict[str, Any]:
 
 
 KINDS = {"advantage": advantage, "policy": policy, "divergence": divergence, "correction": correction}
-print(json.dumps([KINDS[case["kind"]](case) for case in json.load(sys.stdin)]))
+if __name__ == "__main__":
+    print(json.dumps([KINDS[case["kind"]](case) for case in json.load(sys.stdin)]))

@@ -1,15 +1,20 @@
 """The page on algorithms says what is so."""
 
 import re
+import runpy
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agentrl.trainers.common import DEFAULTS, Common
 from agentrl.trainers.configure import keywords, with_settings
+from agentrl.trainers.parts import StepContext
 from agentrl.trainers.plan import find_algorithm
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.standard import FixedBounds, LeaveOneOut
+from tests.trainers.losses.toy import T0_ONE, batch_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "algorithms.md"
 TEXT = PAGE.read_text()
@@ -67,3 +72,11 @@ def test_the_code_runs() -> None:
     recipe = with_settings(space["dapo_without_units"], {"clip_high": "0.3"})
     assert recipe.advantage == LeaveOneOut() and recipe.bounds == FixedBounds(low=0.2, high=0.3)
     assert recipe.max_generations == 10 and recipe.regularisers
+
+
+def test_the_example_weighs_attempts_by_their_length() -> None:
+    """Lengths 2, 3, 1, 2 and one success: a baseline of 2 / 8."""
+    example = runpy.run_path(str(PAGE.parents[1] / "examples" / "custom_advantage.py"))
+    advantage_N = example["length_weighted"](batch_of(T0_ONE), StepContext())
+    assert advantage_N.tolist() == pytest.approx([0.75] * 2 + [-0.25] * 6)
+    assert example["opo"](steps=3).name == "opo"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from agentrl.episode import ScoredEpisode, ScoredGroup
 from agentrl.errors import ConfigError
@@ -21,6 +21,10 @@ class DropFlat:
 
     metric: Metric = "score"
     """`score`: what the environment gave; `reward`: that after reward transforms; `correct`: its word."""
+
+    def __post_init__(self) -> None:
+        if self.metric not in get_args(Metric):
+            raise ConfigError(f"filter_metric={self.metric!r}: need one of {', '.join(get_args(Metric))}")
 
     def __call__(self, group: ScoredGroup, context: StepContext) -> ScoredGroup:
         flat = len({self._value(e) for e in group.episodes}) < 2
