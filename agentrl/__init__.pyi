@@ -30,7 +30,15 @@ from agentrl.task import Task as Task
 from agentrl.task import TaskSource as TaskSource
 from agentrl.toolenv import ToolEnv as ToolEnv
 from agentrl.toolkit import tool as tool
+from agentrl.trainers.cispo import cispo as cispo
+from agentrl.trainers.dapo import dapo as dapo
+from agentrl.trainers.dr_grpo import dr_grpo as dr_grpo
 from agentrl.trainers.grpo import grpo as grpo
 from agentrl.trainers.grpo_trainer import GRPOTrainer as GRPOTrainer
+from agentrl.trainers.gspo import gspo as gspo
 from agentrl.trainers.recipe import Recipe as Recipe
+from agentrl.trainers.reinforce_pp import reinforce_pp as reinforce_pp
+from agentrl.trainers.reinforce_pp import reinforce_pp_baseline as reinforce_pp_baseline
+from agentrl.trainers.rloo import rloo as rloo
+from agentrl.trainers.sapo import sapo as sapo
 from agentrl.trainers.session import train as train

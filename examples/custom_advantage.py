@@ -1,4 +1,4 @@
-"""A new part of an algorithm in one small file: an attempt is compared with the others of its group only.
+"""A new part of an algorithm in one small file: a baseline in which long attempts count for more.
 
 python examples/custom_advantage.py [STEPS]
 """
@@ -15,28 +15,29 @@ from agentrl.trainers.batch import TrainBatch
 from agentrl.trainers.parts import StepContext
 
 
-def leave_one_out(batch: TrainBatch, context: StepContext) -> Tensor:
-    """Advantage: reward less the mean reward of the *other* attempts at the same task.
+def length_weighted(batch: TrainBatch, context: StepContext) -> Tensor:
+    """Advantage: reward less the group's mean reward, in which an attempt counts by the tokens it has.
 
-    Source: RLOO, arXiv:2402.14740 sec. 2.2.
+    Source: OPO, arXiv:2505.23585.
     """
-    groups = int(batch.group_E.max()) + 1
-    sum_G = torch.zeros(groups, dtype=batch.reward_E.dtype).index_add(0, batch.group_E, batch.reward_E)
-    size_E = torch.bincount(batch.group_E)[batch.group_E]
-    others_E = (sum_G[batch.group_E] - batch.reward_E) / (size_E - 1).clamp(min=1)
-    return batch.spread((batch.reward_E - others_E) * (size_E > 1))
+    length_E = batch.length_E.to(batch.reward_E.dtype)
+    empty_G = torch.zeros(int(batch.group_E.max()) + 1, dtype=batch.reward_E.dtype)
+    reward_G = empty_G.index_add(0, batch.group_E, length_E * batch.reward_E)
+    length_G = empty_G.index_add(0, batch.group_E, length_E)
+    baseline_E = (reward_G / length_G.clamp(min=1))[batch.group_E]
+    return batch.spread(batch.reward_E - baseline_E)
 
 
-def rloo(*, steps: int = 40, group_size: int = 8, learning_rate: float | None = None) -> Recipe:
+def opo(*, steps: int = 40, group_size: int = 8, learning_rate: float | None = None) -> Recipe:
     """GRPO with another advantage; the keywords are what `--set` and `settings` may name."""
     base = grpo(steps=steps, group_size=group_size, learning_rate=learning_rate)
-    return replace(base, name="rloo", advantage=leave_one_out)
+    return replace(base, name="opo", advantage=length_weighted)
 
 
 def main(steps: int = 40) -> None:
     """Train a tiny model with it."""
     env = f"{Path(__file__).with_name('guess_number.py')}:GuessNumber"
-    result = train(env, algorithm=rloo, steps=steps, settings={"group_size": 6})
+    result = train(env, algorithm=opo, steps=steps, settings={"group_size": 6})
     print(f"held out: {result['success_before']:.2f} before, {result['success_after']:.2f} after")
 
 

@@ -26,12 +26,29 @@ def with_settings(recipe: Callable[..., Recipe], settings: Mapping[str, Any]) ->
     ...
     agentrl.errors.ConfigError: no setting 'clip_hihg'; did you mean 'clip_high'?
     """
-    hints = typing.get_type_hints(recipe)
-    known = [name for name in inspect.signature(recipe).parameters]
+    known = keywords(recipe)
     for name in settings:
         if name not in known:
-            raise ConfigError(unknown("setting", name, known))
-    return recipe(**{name: read_value(name, value, hints[name]) for name, value in settings.items()})
+            raise ConfigError(unknown("setting", name, list(known)))
+    return recipe(**{name: read_value(name, value, known[name]) for name, value in settings.items()})
+
+
+def keywords(recipe: Callable[..., Recipe]) -> dict[str, Any]:
+    """Give the type of every setting of an algorithm, those that it has in common with others too.
+
+    >>> from agentrl.trainers.grpo import grpo
+    >>> keywords(grpo)["clip_low"], keywords(grpo)["steps"]
+    (<class 'float'>, <class 'int'>)
+    """
+    hints = typing.get_type_hints(recipe)
+    known: dict[str, Any] = {}
+    for parameter in inspect.signature(recipe).parameters.values():
+        hint = hints.get(parameter.name, Any)
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            known[parameter.name] = hint
+        elif typing.get_origin(hint) is typing.Unpack:
+            known |= typing.get_type_hints(typing.get_args(hint)[0])
+    return known
 
 
 def read_value(name: str, value: Any, hint: Any) -> Any:

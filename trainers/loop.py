@@ -94,9 +94,8 @@ class Loop:
         begin = time.perf_counter()
         busy = _busy_seconds(self.engine)
         context = self._context()
-        groups = await self._collect()
+        groups, scored = await self._gather(context)
         collected = time.perf_counter()
-        scored = self._score(groups, context)
         batch, advantage_N, stats = await asyncio.to_thread(self._train, scored, context)
         trained = time.perf_counter()
         if not stats.skipped:
@@ -126,9 +125,23 @@ class Loop:
             version=self.updater.version,
             scorer=lambda rows: self.updater.score(rows, temperature=self.recipe.temperature, entropy=True),
             state=self.state,
+            comm=self.updater.comm,
         )
 
-    def _work(self) -> list[WorkItem]:
+    async def _gather(self, context: StepContext) -> tuple[tuple[Group, ...], list[ScoredGroup]]:
+        """Sample and score, again as often as the recipe allows where transforms have left out groups."""
+        groups: tuple[Group, ...] = ()
+        scored: list[ScoredGroup] = []
+        for _ in range(self.recipe.max_generations):
+            missing = self.recipe.groups_per_step - sum(bool(group.episodes) for group in scored)
+            if not missing:
+                break
+            found = await self._collect(self._work(missing, first=len(groups)))
+            groups += found
+            scored += self._score(found, context)
+        return groups, scored
+
+    def _work(self, count: int, *, first: int) -> list[WorkItem]:
         step, recipe = self.next_step, self.recipe
         sampling = replace(self.sampling, temperature=recipe.temperature)
         return [
@@ -139,12 +152,11 @@ class Loop:
                 seed=derive_seed("train", self.seed, step, index),
                 sampling=sampling,
             )
-            for index, task in enumerate(self.tasks.take(recipe.groups_per_step))
+            for index, task in enumerate(self.tasks.take(count), first)
         ]
 
-    async def _collect(self) -> tuple[Group, ...]:
+    async def _collect(self, work: list[WorkItem]) -> tuple[Group, ...]:
         """Gather the groups; their order is that of the work, whichever finished first."""
-        work = self._work()
         groups: list[Group] = []
         async with aclosing(cast(Any, self.strategy.collect(work))) as finished:
             async for group in finished:
@@ -215,7 +227,7 @@ class Loop:
             mismatch_mean=stats.mismatch_mean,
             mismatch_max=stats.mismatch_max,
             learning_rate=stats.learning_rate,
-            records=stats.records,
+            records={**context.records, **stats.records},
         )
 
 

@@ -18,11 +18,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from agentrl.episode import Group, ScoredGroup
 from agentrl.errors import ConfigError, unknown
 from agentrl.trainers.batch import Row, TrainBatch
+from agentrl.trainers.comm import Comm, LocalComm
 from agentrl.trainers.forward import Scores
 
 if TYPE_CHECKING:
@@ -49,6 +51,14 @@ class StepContext:
     """Further passes of the present policy without gradient, for transforms that need them."""
     state: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What parts keep from step to step: part name, then task id; JSON data, checkpointed."""
+    comm: Comm = field(default_factory=LocalComm)
+    """Sums over the processes that train together, for parts that look at the whole batch."""
+    records: dict[str, float] = field(default_factory=dict)
+    """Sums that parts report before the update; shown in the metrics."""
+
+    def record(self, name: str, value: float) -> None:
+        """Add to a sum that the metrics show."""
+        self.records[name] = self.records.get(name, 0.0) + value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,8 @@ class Tokens:
     context: StepContext
     records: dict[str, Tensor] = field(default_factory=dict)
     """Sums that parts report, such as how often a limit acted; shown in the metrics."""
+    means: dict[str, Tensor] = field(default_factory=dict)
+    """(sum, count) of what parts report of each token; the metrics show the mean over the step."""
 
     def __getitem__(self, name: str) -> Tensor:
         """Give a column.
@@ -94,6 +106,11 @@ class Tokens:
     def record(self, name: str, value: Tensor) -> None:
         """Add to a sum that the metrics show."""
         self.records[name] = self.records[name] + value.detach() if name in self.records else value.detach()
+
+    def record_mean(self, name: str, value_N: Tensor) -> None:
+        """Add to a mean over tokens that the metrics show."""
+        pair = torch.stack([value_N.detach().sum().double(), value_N.new_tensor(len(value_N)).double()])
+        self.means[name] = self.means[name] + pair if name in self.means else pair
 
 
 class Score(Protocol):
@@ -142,6 +159,12 @@ class Surrogate(Protocol):
     """Gives one loss per token, [N], or a scalar that needs no aggregation."""
 
     def __call__(self, log_ratio_N: Tensor, bounds: tuple[Bound, Bound], tokens: Tokens, /) -> Tensor: ...
+
+
+class Correction(Protocol):
+    """Gives the detached weight of each token's surrogate, [N]; regularisers and averages do not see it."""
+
+    def __call__(self, tokens: Tokens, /) -> Tensor: ...
 
 
 class Regulariser(Protocol):

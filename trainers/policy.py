@@ -9,19 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentrl.errors import ConfigError
 from agentrl.trainers.batch import Row
+<<<<<<< HEAD
 from agentrl.trainers.losses.surrogate import is_clipped
+=======
+from agentrl.trainers.forward import by_length
+>>>>>>> loss
 from agentrl.trainers.parts import Scope, Tokens
 from agentrl.trainers.recipe import Recipe
 
 
 def policy_loss(recipe: Recipe, tokens: Tokens) -> Tensor:
     """Give the loss of a cut of an update; the losses of all its cuts add up to that of the whole."""
-    log_ratio_N = recipe.ratio(tokens)
-    bounds = recipe.bounds(tokens)
-    clipped_N = is_clipped(log_ratio_N, tokens.advantage_N, low=bounds[0], high=bounds[1])
-    tokens.record("clipped", clipped_N.sum())
-    loss_N = recipe.surrogate(log_ratio_N, bounds, tokens)
+    loss_N = recipe.surrogate(recipe.ratio(tokens), recipe.bounds(tokens), tokens)
+    if recipe.correction is not None:
+        if loss_N.ndim == 0:
+            raise ConfigError(f"{type(recipe.surrogate).__name__} gives no loss per token to correct")
+        loss_N = loss_N * recipe.correction(tokens)
     if loss_N.ndim == 0:
         return loss_N + _regularised(recipe, tokens, torch.zeros_like(tokens.logp_N))
     return _regularised(recipe, tokens, loss_N)

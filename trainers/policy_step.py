@@ -45,19 +45,21 @@ class PolicyStep:
         self.starts = batch.starts
         self.groups = batch.group_E.tolist()
         self.records: dict[str, Tensor] = {}
+        self.means: dict[str, Tensor] = {}
 
     def run(self) -> PolicyStats:
         """Take all optimiser steps."""
         seed = derive_seed(self.updater.seed, self.context.step)
         plan = plan_minibatches(self.batch.rows, range(len(self.groups)), self.groups, self.recipe, seed=seed)
         active = self._active_rows()
-        plan = [(episodes, [i for i in rows if active[i]]) for episodes, rows in plan]
+        plan = [(episodes, self._teaching(rows, active)) for episodes, rows in plan]
         self._old_before([i for _, rows in plan[1:] for i in rows], exclude=plan[0][1] if plan else [])
         done = [result for episodes, rows in plan if (result := self._minibatch(episodes, rows)) is not None]
         if not done:
             return PolicyStats(skipped=True, num_tokens=self.batch.num_tokens)
         losses, norms, tokens = zip(*done, strict=True)
         records = {name: float(value) for name, value in self.records.items()}
+        records |= {name: float(total / count) for name, (total, count) in self.means.items()}
         mean, largest = self._mismatch()
         return PolicyStats(
             skipped=False,
@@ -77,6 +79,17 @@ class PolicyStep:
             return [True] * len(self.batch.rows)
         nonzero = np.concatenate([[0], np.cumsum((self.advantage_N != 0).cpu().numpy())])
         return [bool(nonzero[b] > nonzero[a]) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+    def _teaching(self, rows: list[int], active: list[bool]) -> list[int]:
+        """Keep the active rows, and the rows that parts must see together with these."""
+
+        def unit(row: int) -> int:
+            episode = self.batch.rows[row].episode
+            units = {"token": row, "episode": episode, "group": self.groups[episode], "minibatch": 0}
+            return int(units[self.spec.scope])
+
+        alive = {unit(row) for row in rows if active[row]}
+        return [row for row in rows if unit(row) in alive]
 
     def _old_before(self, rows: list[int], *, exclude: list[int]) -> None:
         """Fill in the old log-probabilities of rows that will be met only after the weights have moved."""
@@ -135,6 +148,7 @@ class PolicyStep:
             batch=self.batch,
             context=self.context,
             records=self.records,
+            means=self.means,
         )
 
     def _places(self, rows: list[int]) -> Tensor:

@@ -13,6 +13,7 @@ from agentrl.trainers.parts import (
     Aggregate,
     Bounds,
     Callback,
+    Correction,
     ForwardSpec,
     GroupTransform,
     Ratio,
@@ -24,16 +25,15 @@ from agentrl.trainers.parts import (
     forward_spec,
 )
 from agentrl.trainers.saturation import FROM_SCRATCH, Saturation, Stop
-from agentrl.trainers.standard import (
-    EnvironmentReward,
-    FixedBounds,
-    GroupAdvantage,
-    PpoClip,
-    TokenMean,
-    TokenRatio,
-)
+from agentrl.trainers.standard.advantages import GroupAdvantage
+from agentrl.trainers.standard.aggregates import TokenMean
+from agentrl.trainers.standard.bounds import FixedBounds
+from agentrl.trainers.standard.ratios import TokenRatio
+from agentrl.trainers.standard.rewards import EnvironmentReward
+from agentrl.trainers.standard.surrogates import PpoClip
 
 TruncationPolicy = Literal["keep", "mask"]
+COUNTS = ("steps", "groups_per_step", "group_size", "minibatches", "inner_epochs", "max_generations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,9 @@ class Recipe:
     score: Score = field(default_factory=EnvironmentReward)
     reward_transforms: tuple[RewardTransform, ...] = ()
     group_transforms: tuple[GroupTransform, ...] = ()
+    max_generations: int = 1
+    """How often a step samples, at most, until `groups_per_step` groups are left after the transforms; each
+    time as many as are missing. After the last it goes on with what there is."""
     advantage: Advantage = field(default_factory=GroupAdvantage)
     shapers: tuple[Shaper, ...] = ()
     truncation: TruncationPolicy = "keep"
@@ -84,6 +87,7 @@ class Recipe:
     ratio: Ratio = field(default_factory=TokenRatio)
     bounds: Bounds = field(default_factory=FixedBounds)
     surrogate: Surrogate = field(default_factory=PpoClip)
+    correction: Correction | None = None
     regularisers: tuple[Regulariser, ...] = ()
     aggregate: Aggregate = field(default_factory=TokenMean)
 
@@ -92,9 +96,14 @@ class Recipe:
     failures: FailureBudget = field(default_factory=FailureBudget)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "groups_per_step", "group_size", "minibatches", "inner_epochs"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: need 1 or more")
+        if self.max_generations > 1 and not self.group_transforms:
+            raise ConfigError(
+                f"max_generations={self.max_generations}: without use here; it needs a group transform that"
+                " leaves groups out"
+            )
         if not self.temperature > 0:
             raise ConfigError(f"temperature={self.temperature}: training samples, so it needs more than 0")
         if self.truncation not in ("keep", "mask"):
@@ -116,7 +125,8 @@ class Recipe:
     def forward_spec(self) -> ForwardSpec:
         """Gather what the parts read; nothing else is computed."""
         before = [self.advantage, *self.shapers]
-        during = [self.ratio, self.bounds, self.surrogate, *self.regularisers, self.aggregate]
+        loss = [self.ratio, self.bounds, self.surrogate, self.correction]
+        during = [part for part in (*loss, *self.regularisers, self.aggregate) if part is not None]
         return forward_spec(before, during)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agentrl.errors import ConfigError
 from agentrl.trainers.metrics import StepMetrics
@@ -42,3 +42,14 @@ class Saturation:
             f"success {sum(last) / len(last):.3f} over the last {self.window} steps: stopped after step "
             f"{len(done)} of {done[-1].steps} (stop_success=0 trains them all)"
         )
+
+
+def stopping(success: float | None) -> Stop | Literal["auto"] | None:
+    """Read `stop_success`: None leaves it to the recipe's `resolved`, 0 is never.
+
+    >>> stopping(0.9), stopping(0), stopping(None)
+    (Saturation(success=0.9, window=5), None, 'auto')
+    """
+    if success is None:
+        return "auto"
+    return Saturation(success=success) if success else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import entry_points
 
 from agentrl.cli.command import Command, add_environment, at_least
 from agentrl.cli.drivers import driver
@@ -18,7 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="tiny (made on the spot, needs the environment's expert), or a model folder",
     )
-    parser.add_argument("--algorithm", default="grpo", help="how to train (default: grpo)")
+    known = ", ".join(sorted(e.name for e in entry_points(group="agentrl.algorithms")))
+    parser.add_argument("--algorithm", default="grpo", help=f"how to train: {known} (default: grpo)")
     parser.add_argument("--steps", type=at_least(1), help="optimiser steps (default: the algorithm's)")
     parser.add_argument(
         "--seed", type=at_least(0), default=0, help="every random choice follows from it (default: 0)"

@@ -22,6 +22,7 @@ class Say(ToolEnv):
 WRONG = [
     (["code", "--model", "no/such"], "no model 'no/such'"),
     (["code", "--model", "tiny", "--algorithm", "grop"], "did you mean 'grpo'?"),
+    (["code", "--model", "tiny", "--algorithm", "sapo", "--set", "clip_high=1"], "no setting 'clip_high'"),
     (["code", "--model", "tiny", "--set", "clip_hihg=1"], "did you mean 'clip_high'?"),
     (["code", "--model", "tiny", "--set", "env.levl=1"], "did you mean 'level'?"),
     (["code", "--model", "tiny", "--set", "env.level=7"], "level=7: it has levels 0, 1, 2, 3"),
@@ -48,6 +49,14 @@ def test_dry_run_resolves_everything_and_trains_nothing(agentrl_here: Run, tmp_p
     assert data["algorithm_settings"]["clip_high"] == 0.3 and data["algorithm_settings"]["steps"] == 7
     assert data["parameters"] > 100_000 and data["memory_mib"]
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_algorithm_is_chosen_by_name(agentrl_here: Run, agentrl: Run) -> None:
+    chosen = ["--algorithm", "dapo", "--set", "overlong_length=64", "--set", "overlong_cache=16"]
+    data = agentrl_here("train", "code", "--model", "tiny", *chosen, "--dry-run", "--json").data
+    assert data["algorithm"] == "dapo" and data["algorithm_settings"]["overlong_length"] == 64
+    assert data["algorithm_settings"]["max_generations"] == 10
+    assert "dapo, dr_grpo, grpo" in " ".join(agentrl("train", "--help").out.split())
 
 
 def test_bench_of_nothing_but_failures_is_refused(agentrl_here: Run, tmp_path: Path) -> None:

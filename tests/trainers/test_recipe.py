@@ -1,7 +1,6 @@
 """Settings: what is asked for is used, or refused in one line."""
 
 import dataclasses
-import inspect
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.errors import ConfigError
-from agentrl.trainers.configure import read_value, with_settings
+from agentrl.trainers.configure import keywords, read_value, with_settings
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.optimiser import Optimiser, OptimiserSettings, Schedule
 from agentrl.trainers.parts import StepContext
@@ -18,7 +17,7 @@ from agentrl.trainers.standard import EpisodeMean, KlPenalty, PenaliseTruncated,
 from tests.trainers.making import context, scored
 
 REFUSED = [
-    ({"group_size": 1}, "group_size=1: GRPO compares the attempts of a group, so it needs 2 or more"),
+    ({"group_size": 1}, "group_size=1: grpo compares the attempts of a group, so it needs 2 or more"),
     ({"group_sise": 4}, "no setting 'group_sise'; did you mean 'group_size'?"),
     ({"group_size": "four"}, "group_size='four': need a whole number"),
     ({"group_size": 2.5}, "group_size=2.5: need a whole number"),
@@ -64,7 +63,7 @@ def test_the_settings_of_a_recipe_make_it_again() -> None:
         kl=0.01, aggregate="const_norm", max_length=9, truncation="penalise", truncation_penalty=0.5
     )
     assert with_settings(grpo, recipe.settings) == recipe
-    assert set(recipe.settings) == set(inspect.signature(grpo).parameters)
+    assert set(recipe.settings) == set(keywords(grpo))
 
 
 def test_the_parts_are_those_of_the_settings() -> None:

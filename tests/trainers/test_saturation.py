@@ -10,7 +10,7 @@ from agentrl.errors import ConfigError
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.metrics import StepMetrics
 from agentrl.trainers.saturation import Saturation
-from tests.trainers.test_loop import run_say
+from tests.trainers.looping import run_say
 
 RECIPE = grpo(steps=40, groups_per_step=4, group_size=8, learning_rate=2e-2, warmup_steps=0)
 

@@ -56,6 +56,24 @@ def dr_grpo(reward_E: Tensor, group_E: Tensor, *, singleton: Singleton = "zero")
     return _with_singletons(advantage_E, exact_E, group_E, singleton).to(reward_E.dtype)
 
 
+def rloo(reward_E: Tensor, group_E: Tensor, *, singleton: Singleton = "zero") -> Tensor:
+    """A_i = r_i - mean of the others = (r_i - mean_g) G / (G - 1): a baseline without the episode.
+
+    Args:
+        reward_E, group_E: Reward of each episode and the number of its group.
+        singleton: Advantage of an episode that is alone in its group: 0, or the reward itself.
+
+    Source: Back to Basics, arXiv:2402.14740 sec. 2.2.
+
+    >>> rloo(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([0, 0, 0, 0]))
+    tensor([ 1.0000, -0.3333, -0.3333, -0.3333])
+    """
+    exact_E, size_E = reward_E.double(), group_size(group_E).double()
+    factor_E = size_E / (size_E - 1).clamp(min=1)
+    advantage_E = dr_grpo(exact_E, group_E) * factor_E
+    return _with_singletons(advantage_E, exact_E, group_E, singleton).to(reward_E.dtype)
+
+
 def grpo(
     reward_E: Tensor, group_E: Tensor, *, singleton: Singleton = "zero", epsilon: float = 1e-6
 ) -> Tensor:
