@@ -11,11 +11,6 @@ from torch import Tensor
 
 from agentrl.errors import ConfigError
 from agentrl.trainers.batch import Row
-<<<<<<< HEAD
-from agentrl.trainers.losses.surrogate import is_clipped
-=======
-from agentrl.trainers.forward import by_length
->>>>>>> loss
 from agentrl.trainers.parts import Scope, Tokens
 from agentrl.trainers.recipe import Recipe
 
