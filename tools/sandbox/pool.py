@@ -160,7 +160,10 @@ class SandboxPool:
                 if dead is not None:
                     await dead.close()
                 server = Server(self.isolation, self._limits, self._preload)
-                await server.start()
+                try:
+                    await server.start()
+                except OSError as error:  # such as a full disk
+                    raise SandboxError(f"the {self.isolation} zygote cannot be started: {error}") from error
                 self._server = server
             return self._server
 
