@@ -63,6 +63,8 @@ class Capabilities:
     update: bool = True
     deterministic: bool = False
     max_context: int | None = None
+    dtype: str | None = None
+    """Of the weights, such as 'float32'; None where log-probs follow from no weights."""
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agentrl.engine.admission import Admission
 from agentrl.engine.batcher import Batcher, Decode, shape_of
+from agentrl.engine.fingerprint import fingerprints
 from agentrl.engine.protocol import Capabilities, Chunk, Sampling
 from agentrl.engine.requests import Request
 from agentrl.engine.weights import check_model, check_weights
@@ -95,7 +96,8 @@ class TorchEngine:
     @property
     def capabilities(self) -> Capabilities:
         """Everything but bit-for-bit determinism."""
-        return Capabilities(max_context=self._max_context)
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        return Capabilities(max_context=self._max_context, dtype=dtype)
 
     @property
     def version(self) -> int:
@@ -179,6 +181,10 @@ class TorchEngine:
         """
         tensors = check_weights(self._model, named_tensors)
         await self._worker.call(lambda: self._batcher.load(tensors, version))
+
+    async def fingerprints(self) -> Mapping[str, int]:
+        """Give the fingerprint of every parameter that serves now; see `HoldsWeights`."""
+        return await self._worker.call(lambda: fingerprints(self._model))
 
     async def pause(self) -> None:
         """Sample nothing until `resume`; returns when the step under way is done."""
