@@ -119,7 +119,7 @@ def honest(named: dict[str, Tensor], model: Any) -> Mapping[str, Tensor]:
 def test_a_checksum_names_the_tensor(change: Any, words: str | None, dtype: torch.dtype) -> None:
     async def run() -> None:
         engine = Sabotaged(small_model(dtype=dtype), capacity_rows=2)
-        engine.change = honest  # type: ignore[method-assign]
+        engine.change = honest
         trainer, verifier = small_model(seed=1), Verifier()
         try:
             await verifier.publish(engine, dict(trainer.named_parameters()), 1)
