@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from agentrl.aio import drive
+from agentrl.aio import bounded, drive
 from agentrl.environment import Environment, ForkUnsupported, Observation, StepResult
 from agentrl.errors import EnvironmentFault, InfrastructureError
+from agentrl.left_behind import LEFT_BEHIND
 from agentrl.message import Action
 from agentrl.task import Task
 from agentrl.threads import OwnThread
@@ -29,11 +30,8 @@ class Adapter:
     Blocking environments run in a thread of their own. `close` may come while `act` hangs: the
     environment's own
     `close` is called from another thread, what waits fails with `EnvironmentFault`, and a thread that does
-    not end
-    is left behind as a daemon and counted in `Adapter.abandoned`.
+    not end is left behind and counted in `LEFT_BEHIND`.
     """
-
-    abandoned = 0
 
     def __init__(self, env: Any, make: Make) -> None:
         self._env, self._make = env, make
@@ -66,7 +64,12 @@ class Adapter:
         return int(value) if value is not None else None
 
     async def start(self, task: Task) -> Observation:
-        """Begin the task's episode."""
+        """Begin the task's episode.
+
+        Raises:
+            DeadlineError: Too many calls of environments hang already.
+        """
+        LEFT_BEHIND.refuse_more()
         self._task, self._history = task, []
         if isinstance(self._env, ToolEnv):
             self._first = await self._run(self._env.begin, task)
@@ -144,24 +147,31 @@ class Adapter:
         close = getattr(self._env, "close", None)
         if self._thread is None:
             if close is not None:
-                await asyncio.wait_for(ran(close), CLOSE_SECONDS)
+                await self._within(ran(close))
             return
-        if not self._thread.busy and close is not None:
-            await self._close_in(self._thread, close)
-        elif close is not None:
-            helper = OwnThread("env-close")
-            await self._close_in(helper, close)
-            helper.stop()
-        self._thread.abandon(self._interrupted())
-        if self._thread.busy or not await self._thread.join(0.5):
-            Adapter.abandoned += 1
+        try:
+            if close is not None:
+                await self._close_in(self._thread, close)
+        finally:
+            await self._thread.end(self._interrupted())
 
     async def _close_in(self, thread: OwnThread, close: Callable[[], Any]) -> None:
+        """Call `close` in the environment's thread, or in a second one while that hangs."""
+        if not thread.busy:
+            await self._within(thread.run(close))
+            return
+        helper = OwnThread("env-close")
         try:
-            await asyncio.wait_for(thread.run(close), CLOSE_SECONDS)
-        except TimeoutError:
+            await self._within(helper.run(close))
+        finally:
+            await helper.end(self._interrupted(), seconds=0.1)
+
+    async def _within(self, closing: Awaitable[Any]) -> None:
+        try:
+            await bounded(closing, asyncio.timeout(CLOSE_SECONDS))
+        except TimeoutError as error:
             name = type(self._env).__name__
-            raise EnvironmentFault(f"{name}.close() did not return within {CLOSE_SECONDS:g} s") from None
+            raise EnvironmentFault(f"{name}.close() did not return within {CLOSE_SECONDS:g} s") from error
 
     async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call into the environment; whatever it raises by itself becomes an `EnvironmentFault`."""
@@ -171,7 +181,7 @@ class Adapter:
             value = await self._thread.run(blocking, function, *args)
         except (InfrastructureError, asyncio.CancelledError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = type(self._env).__name__
             raise EnvironmentFault(f"{name} raised {type(error).__name__}: {error}") from error
         if self._closed:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import inspect
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
+from agentrl.left_behind import LEFT_BEHIND
+
 Result = TypeVar("Result")
+GRACE_SECONDS = 1.0
+"""Work that was cancelled has so long to clean up before it is left behind."""
 
 
 @functools.cache
@@ -42,3 +48,42 @@ def drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
         return result
     coroutine.close()
     raise RuntimeError("a blocking environment awaited something: make its tool `async def`")
+
+
+async def bounded(awaitable: Awaitable[Result], timer: asyncio.Timeout) -> Result:
+    """Wait until `timer` expires, also for work that does not end when it is cancelled.
+
+    >>> async def two() -> int: return 2
+    >>> asyncio.run(bounded(two(), asyncio.Timeout(None)))
+    2
+
+    Raises:
+        TimeoutError: It did expire; the work was cancelled.
+    """
+    task = asyncio.ensure_future(awaitable)
+    try:
+        async with timer:
+            return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            task.add_done_callback(_look)
+            await _end(task, awaitable)
+
+
+async def _end(task: asyncio.Future[Any], awaitable: Awaitable[Any]) -> None:
+    """Cancel; close a coroutine that swallows that; leave behind what swallows both."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=GRACE_SECONDS)
+    if not task.done() and inspect.iscoroutine(awaitable):
+        with contextlib.suppress(RuntimeError, ValueError):  # it ignores that too, or runs just now
+            awaitable.close()
+        task.cancel()
+        await asyncio.wait({task}, timeout=GRACE_SECONDS)
+    if not task.done():
+        LEFT_BEHIND.add(getattr(awaitable, "__qualname__", "a task"), lambda: not task.done())
+
+
+def _look(task: asyncio.Future[Any]) -> None:
+    """Take note of an exception that nobody waits for, so that none is reported as forgotten."""
+    if not task.cancelled():
+        task.exception()

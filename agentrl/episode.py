@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentrl.environment import CallRecord, Observation
-from agentrl.errors import FailureKind
+from agentrl.errors import FailureKind, InfrastructureError, root_cause
 from agentrl.message import Action
 
 Kind = Literal["prompt", "action", "observation", "forced"]
@@ -177,6 +177,16 @@ class Failure:
     """Type of the exception underneath."""
     turn: int | None = None
 
+    @classmethod
+    def of(cls, error: BaseException, *, turn: int) -> Failure:
+        """Class an exception by the boundary that it crossed; an unknown one is blamed on the environment."""
+        return cls(
+            kind=error.kind if isinstance(error, InfrastructureError) else "environment",
+            message=str(error) or type(error).__name__,
+            caused_by=type(root_cause(error)).__name__,
+            turn=turn,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Episode:
@@ -197,6 +207,8 @@ class Episode:
     reward_parts: Mapping[str, float] = field(default_factory=dict)
     correct: bool | None = None
     failure: Failure | None = None
+    retried: tuple[Failure, ...] = ()
+    """How earlier attempts under the same seed failed; nothing else is left of them."""
     origin: Origin = "policy"
     parent_id: str | None = None
     fork_index: int = 0
@@ -214,6 +226,11 @@ class Episode:
     def truncated(self) -> bool:
         """Whether a limit ended it; that is an outcome of the policy and is trained on."""
         return self.finish in TRUNCATED
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Every failure on the way to it, its own last."""
+        return self.retried if self.failure is None else (*self.retried, self.failure)
 
     @property
     def num_calls(self) -> int:

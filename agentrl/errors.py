@@ -67,8 +67,38 @@ class DeadlineError(InfrastructureError):
     kind = "timeout"
 
 
+class WorkCancelled(InfrastructureError):
+    """Something inside cancelled the work, although nobody who waits for it had asked for that."""
+
+    kind = "cancelled"
+
+
+class RunStopped(InfrastructureError):
+    """The run ends itself: its parts fail too often or disagree; the command line exits with 3."""
+
+
 class SandboxUnavailable(ConfigError):
     """No isolation level works on this machine; the message names what to install."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Give what lies at the bottom of a chain of causes; of a group of errors, what lies under its first.
+
+    A time-out is the bottom: asyncio names the cancellation as its cause that it ended the work with.
+
+    >>> try:
+    ...     raise ToolFault("broken") from OSError(28, "full")
+    ... except ToolFault as error:
+    ...     root_cause(error)
+    OSError(28, 'full')
+    """
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error.__cause__ is not None and not isinstance(error, TimeoutError):
+            error = error.__cause__
+        else:
+            return error
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

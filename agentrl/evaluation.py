@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agentrl.engine.protocol import Sampling
-from agentrl.episode import Episode, Failure
+from agentrl.episode import Episode
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.policies import Policy, play, policy_named
 from agentrl.progress import Progress, SilentProgress
 from agentrl.registry import EnvSpec, Worker
+from agentrl.rollout.attempt import not_started
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
 from agentrl.stopping import run_stoppable
@@ -108,21 +109,6 @@ async def evaluate_model(
     return sorted(episodes, key=lambda e: order[e.task_id])
 
 
-def not_started(task: Task, error: InfrastructureError, isolation: str) -> Episode:
-    """Give the failed episode of a task whose environment could not start it."""
-    cause = type(error.__cause__ or error).__name__
-    failure = Failure(kind=error.kind, message=str(error), caused_by=cause, turn=0)
-    return Episode(
-        id=task.id,
-        task_id=task.id,
-        group_id=task.id,
-        finish="failed",
-        contexts=(),
-        failure=failure,
-        isolation=isolation,
-    )
-
-
 async def evaluate_policy(
     worker: Worker,
     tasks: Sequence[Task],
@@ -141,7 +127,7 @@ async def evaluate_policy(
             try:
                 episode = await play(env, task, policy, seed=seed)
             except InfrastructureError as error:
-                episode = not_started(task, error, env.isolation)
+                episode = not_started(error, id=task.id, task=task, group_id=task.id, isolation=env.isolation)
             finally:
                 await env.close()
         if watch is not None:

@@ -129,8 +129,7 @@ async def play(env: Adapter, task: Task, policy: Policy, *, max_turns: int = 64,
             reward += last.reward
             turns.append(as_turn(len(turns), action, last))
     except InfrastructureError as error:
-        cause = type(error.__cause__ or error).__name__
-        failure = Failure(kind=error.kind, message=str(error), caused_by=cause, turn=len(turns))
+        failure = Failure.of(error, turn=len(turns))
     return Episode(
         id=task.id,
         task_id=task.id,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from agentrl.errors import WorkCancelled
+from agentrl.left_behind import LEFT_BEHIND
 
 Result = TypeVar("Result")
 Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
@@ -15,9 +20,7 @@ Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 class OwnThread:
     """Runs blocking functions one after another in a thread of its own, started at first use.
 
-    A function that hangs cannot be killed in Python; `abandon` leaves it behind as a daemon thread that
-    ends when
-    the function does, and fails what waits for it.
+    A function that hangs cannot be killed in Python: `end` leaves it behind, and `LEFT_BEHIND` counts it.
     """
 
     def __init__(self, name: str) -> None:
@@ -25,6 +28,7 @@ class OwnThread:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._waiting: asyncio.Future[Any] | None = None
+        self._num_given = self._num_done = 0
 
     async def run(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run `function(*args)` there and give its result or exception."""
@@ -33,30 +37,28 @@ class OwnThread:
             self._thread.start()
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
+        self._num_given += 1
         self._jobs.put((loop, self._waiting, lambda: function(*args)))
         result: Result = await self._waiting
         return result
 
     @property
     def busy(self) -> bool:
-        """Whether a function runs there now."""
-        return self._waiting is not None and not self._waiting.done()
+        """Whether a function runs there now, also one that nobody waits for any more."""
+        return self._num_done < self._num_given
 
-    def stop(self) -> None:
-        """Let the thread end after its current function."""
-        self._jobs.put(None)
-
-    def abandon(self, error: BaseException) -> None:
-        """Fail what waits with `error` and leave the thread behind."""
+    async def end(self, error: BaseException, *, seconds: float = 0.5) -> None:
+        """Fail what waits with `error` and let the thread end; one that hangs is left behind as a daemon."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
-        self.stop()
+        self._jobs.put(None)
+        if self._thread is not None and not await self._join(self._thread, seconds):
+            LEFT_BEHIND.add(self._name, self._thread.is_alive)
 
-    async def join(self, seconds: float) -> bool:
-        """Wait for the thread's end; False if it is still running then."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while self._thread is not None and self._thread.is_alive():
-            if asyncio.get_running_loop().time() > deadline:
+    async def _join(self, thread: threading.Thread, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while thread.is_alive():
+            if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.002)
         return True
@@ -68,7 +70,8 @@ class OwnThread:
                 value, error = function(), None
             except BaseException as caught:  # noqa: BLE001 - handed to the caller, whatever it is
                 value, error = None, caught
-            if not loop.is_closed():
+            self._num_done += 1
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left who waits
                 loop.call_soon_threadsafe(_settle, future, value, error)
 
 
@@ -80,4 +83,18 @@ def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None
     if error is None:
         future.set_result(value)
     else:
-        future.set_exception(error)
+        future.set_exception(as_exception(error))
+
+
+def as_exception(error: BaseException) -> Exception:
+    """Give an exception as it is; what would end a thread or a process, as a cause.
+
+    >>> as_exception(SystemExit(3))
+    RuntimeError('raised SystemExit: 3')
+    """
+    if isinstance(error, Exception):
+        return error
+    kind = WorkCancelled if isinstance(error, asyncio.CancelledError) else RuntimeError
+    wrapped = kind(f"raised {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

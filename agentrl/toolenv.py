@@ -226,6 +226,8 @@ class ToolEnv(gymnasium.Env[str, str]):
             raise
         except ToolError as error:
             raise RewardError(f"reward() raised ToolError({error}): only tools may") from error
+        except (Exception, SystemExit) as error:
+            raise RewardError(f"reward() raised {type(error).__name__}: {error}") from error
         return read_reward(verdict)
 
     async def _call_tools(self, action: Action, play: Play) -> StepResult:
@@ -267,7 +269,7 @@ class ToolEnv(gymnasium.Env[str, str]):
             text = str(error)
         except InfrastructureError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ToolFault(f"tool {one.name!r} raised {type(error).__name__}: {error}") from error
         record = CallRecord(call=one, valid=valid, ok=ok, seconds=time.perf_counter() - started)
         return ToolResult(call_id=one.id, name=one.name, text=text, error=not ok), record

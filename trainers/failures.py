@@ -1,24 +1,27 @@
-"""The failure budget: infrastructure may fail now and then, not all the time."""
+"""The failure budget: infrastructure may fail now and then, not all the time, and not where it is handy."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from agentrl.episode import Episode
-from agentrl.errors import InfrastructureError
+from agentrl.episode import Episode, Failure, Group
+from agentrl.errors import RunStopped
 from agentrl.trainers.recipe import FailureBudget
 
 
-class FailureBudgetSpent(InfrastructureError):
+class FailureBudgetSpent(RunStopped):
     """Too many episodes failed for reasons outside their actions; the run stops."""
 
 
 class FailureWatch:
-    """Looks at the last episodes and raises when too many of them failed."""
+    """Looks at the last attempts, those that were repeated included, and raises when too many failed."""
 
     def __init__(self, budget: FailureBudget) -> None:
         self.budget = budget
-        self._recent: deque[Episode] = deque(maxlen=max(budget.window, budget.minimum))
+        size = max(budget.window, budget.minimum)
+        self._recent: deque[tuple[str, Failure | None]] = deque(maxlen=size)
 
     def add(self, *episodes: Episode) -> None:
         """Count finished episodes.
@@ -26,17 +29,69 @@ class FailureWatch:
         Raises:
             FailureBudgetSpent: Names the commonest class and the latest episode of it.
         """
-        self._recent.extend(episodes)
-        failed = [e for e in self._recent if e.failure is not None]
+        for episode in episodes:
+            self._recent += [(episode.id, failure) for failure in episode.failures]
+            if episode.failure is None:
+                self._recent.append((episode.id, None))
+        failed = [(id, failure) for id, failure in self._recent if failure is not None]
         if len(self._recent) >= self.budget.minimum and len(failed) > self.budget.share * len(self._recent):
             raise FailureBudgetSpent(self._message(failed))
 
-    def _message(self, failed: list[Episode]) -> str:
-        kinds = Counter(e.failure.kind for e in failed if e.failure is not None)
-        kind, count = kinds.most_common(1)[0]
-        example = next(e for e in reversed(failed) if e.failure is not None and e.failure.kind == kind)
-        reason = example.failure.message if example.failure is not None else ""
+    def _message(self, failed: list[tuple[str, Failure]]) -> str:
+        kind, count = Counter(failure.kind for _, failure in failed).most_common(1)[0]
+        id, example = next((id, f) for id, f in reversed(failed) if f.kind == kind)
         return (
-            f"{len(failed)} of the last {len(self._recent)} episodes failed "
-            f"(allowed {self.budget.share:.0%}), {count} of class {kind!r}; episode {example.id}: {reason}"
+            f"{len(failed)} of the last {len(self._recent)} attempts failed "
+            f"(allowed {self.budget.share:.0%}), {count} of class {kind!r}; episode {id}: "
+            f"{example.message}" + (f" ({example.caused_by})" if example.caused_by else "")
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureShares:
+    """How often attempts failed, and whether that went along with reward.
+
+    Actions must not be able to bring failures about. Where they can, a policy escapes into them what would
+    have cost reward: failures are then common in some groups and rare in others, and go along with their
+    rewards or grow while these do.
+
+    >>> FailureShares.of([])
+    FailureShares(share=0.0, low=None, high=None)
+    """
+
+    share: float
+    """Of all attempts."""
+    low: float | None
+    """Of the attempts in groups whose mean reward is below the median; None where groups do not differ."""
+    high: float | None
+    """Of those above it."""
+
+    @classmethod
+    def of(cls, groups: Sequence[Group]) -> FailureShares:
+        """Gather them; a group of failures alone has no reward and counts in `share` only."""
+        counted = [(_reward(g), *_attempts(g)) for g in groups]
+        rewards = sorted(reward for reward, _, _ in counted if reward is not None)
+        middle = (rewards[(len(rewards) - 1) // 2] + rewards[len(rewards) // 2]) / 2 if rewards else 0.0
+        low = [(f, n) for reward, f, n in counted if reward is not None and reward < middle]
+        high = [(f, n) for reward, f, n in counted if reward is not None and reward > middle]
+        return cls(
+            share=_share([(f, n) for _, f, n in counted]) or 0.0,
+            low=_share(low) if high else None,
+            high=_share(high) if low else None,
+        )
+
+
+def _attempts(group: Group) -> tuple[int, int]:
+    """Give how many attempts of a group failed, and how many there were."""
+    failed = sum(len(e.failures) for e in group.episodes)
+    return failed, failed + len(group.whole)
+
+
+def _reward(group: Group) -> float | None:
+    whole = group.whole
+    return sum(e.reward for e in whole) / len(whole) if whole else None
+
+
+def _share(counts: Sequence[tuple[int, int]]) -> float | None:
+    total = sum(n for _, n in counts)
+    return sum(f for f, _ in counts) / total if total else None

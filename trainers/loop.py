@@ -14,15 +14,17 @@ from torch import Tensor
 from agentrl.engine.protocol import Engine, Sampling
 from agentrl.episode import Group, ScoredGroup
 from agentrl.errors import ConfigError
+from agentrl.left_behind import LEFT_BEHIND
 from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.task import TaskSource, derive_seed
 from agentrl.trainers.batch import TrainBatch, make_batch
-from agentrl.trainers.failures import FailureWatch
+from agentrl.trainers.failures import FailureShares, FailureWatch
 from agentrl.trainers.metrics import RolloutStats, StepMetrics
 from agentrl.trainers.parts import StepContext, StepEnd
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.updater import Updater
+from agentrl.trainers.verify import Verifier
 
 Sink = Callable[[StepMetrics], None]
 
@@ -53,6 +55,7 @@ class Loop:
     stopped: str = ""
     state: dict[str, dict[str, Any]] = field(default_factory=dict)
     watch: FailureWatch = field(init=False)
+    verifier: Verifier = field(default_factory=Verifier)
 
     def __post_init__(self) -> None:
         capabilities = self.engine.capabilities
@@ -67,6 +70,7 @@ class Loop:
 
         Raises:
             FailureBudgetSpent: Too many episodes failed.
+            WeightsDiffer: Engine and trainer do not have the same policy.
             NonFiniteError: A loss or gradient is not finite.
         """
         await self.prepare()
@@ -87,7 +91,7 @@ class Loop:
         spec = self.recipe.forward_spec()
         if "reference" in spec.before | spec.during and self.updater.reference is None:
             self.updater.keep_reference()
-        await self.engine.update(self.updater.named_tensors(), self.updater.version)
+        await self._publish()
 
     async def step(self) -> StepEnd:
         """Run one step."""
@@ -99,7 +103,8 @@ class Loop:
         batch, advantage_N, stats = await asyncio.to_thread(self._train, scored, context)
         trained = time.perf_counter()
         if not stats.skipped:
-            await self.engine.update(self.updater.named_tensors(), self.updater.version)
+            self._compare(groups, stats, context)
+            await self._publish()
         clock = Clock(begin, collected, trained, time.perf_counter(), _since(busy, self.engine))
         metrics = self._metrics(groups, scored, batch, advantage_N, stats, clock, context)
         self.next_step += 1
@@ -117,6 +122,18 @@ class Loop:
             sink(metrics)
         self.done.append(metrics)
         return end
+
+    async def _publish(self) -> None:
+        await self.verifier.publish(self.engine, self.updater.named_tensors(), self.updater.version)
+
+    def _compare(self, groups: tuple[Group, ...], stats: PolicyStats, context: StepContext) -> None:
+        """Compare engine and trainer where both used the same weights and the same distribution."""
+        whole = self.sampling.top_p == 1.0 and self.sampling.top_k == 0
+        fresh = RolloutStats.of(groups, version=context.version).staleness == 0
+        if fresh and (whole or self.recipe.temperature == 1.0):
+            mean, largest = stats.mismatch_mean, stats.mismatch_max
+            forward, version = self.updater.forward, context.version
+            self.verifier.compare(self.engine, forward, mean=mean, largest=largest, version=version)
 
     def _context(self) -> StepContext:
         return StepContext(
@@ -197,6 +214,7 @@ class Loop:
         context: StepContext,
     ) -> StepMetrics:
         seen = RolloutStats.of(groups, version=context.version)
+        failed = FailureShares.of(groups)
         teaching = set(batch.group_E[batch.episode_N[advantage_N != 0]].tolist())
         return StepMetrics(
             step=context.step + 1,
@@ -207,6 +225,11 @@ class Loop:
             episodes=seen.episodes,
             tool_calls=seen.tool_calls,
             failures=seen.failures,
+            retried=seen.retried,
+            failure_share=failed.share,
+            failure_share_low=failed.low,
+            failure_share_high=failed.high,
+            left_behind=len(LEFT_BEHIND),
             dropped=_count_dropped(scored),
             truncated_share=seen.truncated_share,
             groups=len(groups),

@@ -28,6 +28,16 @@ class StepMetrics:
     tool_calls: int
     failures: Mapping[str, int]
     """Failed episodes by class; none of them is trained on."""
+    retried: Mapping[str, int]
+    """Failed attempts by class that were followed by another one under the same seed."""
+    failure_share: float
+    """Failed attempts of all attempts."""
+    failure_share_low: float | None
+    """The same in groups of less reward than the median group; None where groups do not differ."""
+    failure_share_high: float | None
+    """The same in groups of more; far apart from the other one, actions bring failures about."""
+    left_behind: int
+    """Calls of environments that hang and cannot be killed, at the end of the step."""
     dropped: Mapping[str, int]
     """Episodes that scoring or a group transform left out, by reason."""
     truncated_share: float
@@ -69,6 +79,7 @@ class RolloutStats:
     episodes: int
     tool_calls: int
     failures: Mapping[str, int]
+    retried: Mapping[str, int]
     truncated_share: float
     sampled_tokens: int
     entropy: float
@@ -88,6 +99,7 @@ class RolloutStats:
             episodes=len(episodes),
             tool_calls=sum(e.num_calls for e in episodes),
             failures=dict(Counter(e.failure.kind for e in episodes if e.failure is not None)),
+            retried=dict(Counter(f.kind for e in episodes for f in e.retried)),
             truncated_share=_mean([e.truncated for e in whole]),
             sampled_tokens=sum(map(len, sampled)),
             entropy=float(np.concatenate([c.entropy for c in columns]).mean()) if columns else 0.0,

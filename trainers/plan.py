@@ -45,6 +45,12 @@ class RolloutSettings:
     turn_seconds: float = 60.0
     episode_seconds: float = 600.0
     max_episodes: int = 512
+    retries: int = 1
+    """How often an episode whose infrastructure failed is attempted again, under the same seed."""
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise ConfigError(f"rollout.retries={self.retries}: need 0 or more")
 
     def limits(self, base: Limits) -> Limits:
         """Put what is set in the place of what the model came with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
+from agentrl.rollout.watchdog import Watchdog
 from agentrl.runs import RunFolder, check_name, default_name, open_run
 from agentrl.task import Split, Task, derive_seed
 from agentrl.trainers.estimate import estimate
@@ -183,7 +185,7 @@ class Session:
     @contextlib.asynccontextmanager
     async def serving(self, student: Student) -> AsyncIterator[Table]:
         """Serve the model; the engine is closed whatever happens."""
-        table = student.serve()
+        table = replace(student.serve(), watchdog=Watchdog(self.progress.note))
         try:
             yield table
         finally:
@@ -195,6 +197,7 @@ class Session:
             table=table,
             new_env=lambda: self.wrap(worker.new()),
             max_episodes=self.plan.rollout.max_episodes,
+            retries=self.plan.rollout.retries,
         )
 
     async def evaluate(self, name: str, strategy: Independent, split: Split = "test") -> Measured:
@@ -251,6 +254,11 @@ class Session:
             "tokens_per_second": metrics.tokens_per_second,
             "idle_share": metrics.idle_share,
             "failures": sum(metrics.failures.values()),
+            **{f"{kind}_failures": count for kind, count in metrics.failures.items()},
+            "failure_share": metrics.failure_share or None,
+            "low_reward_failure_share": metrics.failure_share_low if metrics.failure_share else None,
+            "high_reward_failure_share": metrics.failure_share_high if metrics.failure_share else None,
+            "left_behind": metrics.left_behind or None,
         }
         self.progress.advance({k: float(v) for k, v in shown.items() if v is not None})
 
@@ -280,6 +288,7 @@ class Session:
             "tool_calls": sum(m.tool_calls for m in self.steps),
             "isolation": isolation_of(after.episodes),
             "failures": self.failures(),
+            "retried": dict(sum((Counter(m.retried) for m in self.steps), Counter())),
             "warm_start": None if self.warm is None else asdict(self.warm),
         }
         self.folder.write_json("result.json", result)

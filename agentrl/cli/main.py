@@ -11,10 +11,10 @@ from importlib.metadata import entry_points
 
 from agentrl.cli.command import SECTIONS, Command, parse, parser_for
 from agentrl.cli.output import Output, columns
-from agentrl.errors import ConfigError, InfrastructureError, unknown
+from agentrl.errors import ConfigError, InfrastructureError, RunStopped, unknown
 
 GROUP = "agentrl.commands"
-OK, FAILED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+OK, FAILED, WRONG, STOPPED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 def commands() -> dict[str, Command]:
@@ -79,7 +79,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit code: 0 good, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run the command line and give its exit code.
+
+    0 good, 1 failed, 2 wrong input, 3 the run stopped itself, 130 interrupted, 143 terminated.
+    """
     given = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in given
     stopped_by: list[int] = []
@@ -98,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         print(f"agentrl: {one_line(error)}", file=sys.stderr)
-        return WRONG if isinstance(error, ConfigError) else FAILED
+        return exit_code(error)
     except BrokenPipeError:  # `agentrl envs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -110,6 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def exit_code(error: Exception) -> int:
+    """Give the code of an error with a message for people."""
+    if isinstance(error, ConfigError):
+        return WRONG
+    return STOPPED if isinstance(error, RunStopped) else FAILED
 
 
 def one_line(error: Exception) -> str:

@@ -64,6 +64,8 @@ class Capabilities:
     deterministic: bool = False
     """A completion is a function of weights, ids and request seed, bit for bit, whatever else is served."""
     max_context: int | None = None
+    dtype: str | None = None
+    """Of the weights, such as 'float32'; None where log-probs follow from no weights."""
 
 
 class Engine(Protocol):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agentrl.engine.admission import Admission
 from agentrl.engine.batcher import Batcher, Decode
+from agentrl.engine.fingerprint import fingerprints
 from agentrl.engine.forward import choose
 from agentrl.engine.kv import shape_of
 from agentrl.engine.protocol import Capabilities, Chunk, Sampling
@@ -126,7 +127,9 @@ class TorchEngine:
     @property
     def capabilities(self) -> Capabilities:
         """Everything; bit-for-bit determinism as asked."""
-        return Capabilities(max_context=self._max_context, deterministic=self._served.deterministic)
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        deterministic = self._served.deterministic
+        return Capabilities(max_context=self._max_context, deterministic=deterministic, dtype=dtype)
 
     @property
     def slow_because(self) -> str | None:
@@ -215,6 +218,10 @@ class TorchEngine:
         """
         tensors = check_weights(self._model, named_tensors)
         await self._worker.call(lambda: self._batcher.load(tensors, version))
+
+    async def fingerprints(self) -> Mapping[str, int]:
+        """Give the fingerprint of every parameter that serves now; see `HoldsWeights`."""
+        return await self._worker.call(lambda: fingerprints(self._model))
 
     async def pause(self) -> None:
         """Sample nothing until `resume`; returns when the step under way is done."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 from agentrl.environment import Environment
 from agentrl.episode import Episode, Failure
-from agentrl.errors import ConfigError, DeadlineError, InfrastructureError
+from agentrl.errors import ConfigError, DeadlineError, WorkCancelled
 from agentrl.rollout.running import Running
+from agentrl.task import Task
 
 
 async def attempt(running: Running) -> Episode:
@@ -19,43 +22,92 @@ async def attempt(running: Running) -> Episode:
     """
     failure: Failure | None = None
     try:
-        async with asyncio.timeout(running.table.limits.episode_seconds):
-            if not running.contexts:
-                await running.start()
-            while running.finish is None:
-                await running.step()
-    except TimeoutError:
-        seconds = running.table.limits.episode_seconds
-        late = DeadlineError(
-            f"episode {running.id} ran longer than {seconds:g} s, in turn {len(running.turns)}"
-        )
-        failure = as_failure(late, running)
-    except (ConfigError, asyncio.CancelledError):
+        await play(running)
+    except ConfigError:
         await close_quietly(running.env)
         raise
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            await close_quietly(running.env)
+            raise
+        lost = WorkCancelled(f"{running.place} was cancelled from inside")
+        lost.__cause__ = error
+        failure = Failure.of(lost, turn=len(running.turns))
     except Exception as error:
-        failure = as_failure(error, running)
+        failure = Failure.of(error, turn=len(running.turns))
     closing = await close_quietly(running.env)
     if failure is None and closing is not None:
-        failure = as_failure(closing, running)
+        failure = Failure.of(closing, turn=len(running.turns))
     return running.episode(failure)
 
 
-def as_failure(error: Exception, running: Running) -> Failure:
-    """Class an exception by the boundary that it crossed; an unknown one is blamed on the environment."""
-    cause = error.__cause__ or error
-    return Failure(
-        kind=error.kind if isinstance(error, InfrastructureError) else "environment",
-        message=str(error) or type(error).__name__,
-        caused_by=type(cause).__name__,
-        turn=len(running.turns),
+async def play(running: Running) -> None:
+    """Take turns until the episode is finished.
+
+    Raises:
+        DeadlineError: It ran longer than an episode may.
+    """
+    limits, table = running.table.limits, running.table
+    with table.watchdog.watch(lambda: running.place, limits.episode_seconds) as timer:
+        try:
+            async with timer:
+                if not running.contexts:
+                    await running.start()
+                while running.finish is None:
+                    await running.step()
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            seconds = f"{limits.episode_seconds:g} s"
+            raise DeadlineError(f"{running.place}: the episode ran longer than {seconds}") from error
+
+
+async def attempt_again(
+    begin: Callable[[], Running], retries: int, *, task: Task, id: str, group_id: str
+) -> Episode:
+    """Attempt an episode up to `retries` times more while it fails; each attempt has the same seed."""
+    failed: list[Failure] = []
+    while True:
+        try:
+            running = begin()
+        except ConfigError:
+            raise
+        except Exception as error:
+            episode = not_started(error, id=id, task=task, group_id=group_id)
+        else:
+            episode = await attempt(running)
+        if episode.failure is None or len(failed) == retries:
+            return replace(episode, retried=tuple(failed))
+        failed.append(episode.failure)
+
+
+def not_started(error: BaseException, *, id: str, task: Task, group_id: str, isolation: str = "") -> Episode:
+    """Give the failed episode of a task whose environment could not be made or started."""
+    return Episode(
+        id=id,
+        task_id=task.id,
+        group_id=group_id,
+        finish="failed",
+        contexts=(),
+        failure=Failure.of(error, turn=0),
+        isolation=isolation,
     )
+
+
+def is_cancelled() -> bool:
+    """Whether somebody asked the present task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def close_quietly(env: Environment) -> Exception | None:
     """Close an environment, cancelled or not, and give what went wrong instead of raising it."""
     try:
         await asyncio.shield(env.close())
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        return WorkCancelled(f"close() was cancelled from inside: {error}")
     except Exception as error:
         return error
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,14 +9,16 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from agentrl.aio import bounded
 from agentrl.dialect.protocol import Dialect, Encoded, Exchange, RewritesEarlierTurns, Rewriting
 from agentrl.engine.complete import complete
 from agentrl.engine.protocol import Completion, Engine, Sampling
 from agentrl.environment import Environment, Observation, StepResult
 from agentrl.episode import Context, Episode, Failure, Finish, Ids, Kind, Origin, Segment, Turn, as_ids
-from agentrl.errors import ConfigError, DeadlineError
+from agentrl.errors import ConfigError, DeadlineError, EngineError, InfrastructureError
 from agentrl.message import Action
 from agentrl.rollout.protocol import Limits
+from agentrl.rollout.watchdog import Watchdog
 from agentrl.task import Task, derive_seed
 
 Result = TypeVar("Result")
@@ -51,6 +52,7 @@ class Table:
     dialect: Dialect
     limits: Limits = field(default_factory=Limits)
     memory: Memory = field(default_factory=OneContext)
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
     @property
     def max_context(self) -> int:
@@ -89,6 +91,11 @@ class Running:
     def context(self) -> Context:
         """The context that the model sees now."""
         return self.contexts[-1]
+
+    @property
+    def place(self) -> str:
+        """Where it stands, in words."""
+        return f"episode {self.id}, turn {len(self.turns)}, {self.doing}"
 
     @property
     def turn_ids(self) -> list[int]:
@@ -151,7 +158,12 @@ class Running:
             stop_strings=dialect.stop_strings,
         )
         seed = derive_seed(self.seed, len(self.contexts)) if len(self.contexts) > 1 else self.seed
-        return await complete(self.table.engine, self.context.ids.tolist(), sampling, seed=seed)
+        try:
+            return await complete(self.table.engine, self.context.ids.tolist(), sampling, seed=seed)
+        except (InfrastructureError, ConfigError):
+            raise
+        except Exception as error:
+            raise EngineError(f"the engine raised {type(error).__name__}: {error}") from error
 
     def read(self, completion: Completion) -> Action:
         """Parse a turn once, when its last tokens stand in the context; one that was cut off is told so."""
@@ -264,14 +276,15 @@ def segment(kind: str, written: Encoded, turn: int) -> Segment:
 
 
 async def within(awaitable: Awaitable[Result], seconds: float, episode: Running) -> Result:
-    """Wait for the infrastructure, but not for ever.
+    """Wait for an environment, but not for ever.
 
     Raises:
         DeadlineError: Names the episode, the turn and what it waited for.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            return await awaitable
-    except TimeoutError:
-        place = f"episode {episode.id}, turn {len(episode.turns)}, {episode.doing}"
-        raise DeadlineError(f"{place}: no answer within {seconds:g} s") from None
+    with episode.table.watchdog.watch(lambda: episode.place, seconds, is_call=True) as timer:
+        try:
+            return await bounded(awaitable, timer)
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            raise DeadlineError(f"{episode.place}: no answer within {seconds:g} s") from error

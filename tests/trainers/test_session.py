@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from agentrl.cli.main import main
 from agentrl.engine.loading import load_model
 from agentrl.errors import ConfigError
 from agentrl.message import Action, answer, call
@@ -236,3 +237,27 @@ def test_every_random_choice_follows_from_the_seed(checkpoint: Path, here: Path)
         results.append(train(LENGTH, model=str(checkpoint), steps=1, seed=seed, run=name, settings=settings))
     hashes = [r["weights_sha256"] for r in results]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+class Fades(Length):
+    """Its server goes away after the first measurements."""
+
+    steps = 0
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        type(self).steps += 1
+        if type(self).steps > 8:
+            raise ConnectionResetError(104, "the server is gone")
+        return super().step(action)
+
+
+def test_a_run_whose_infrastructure_is_gone_ends_with_reason_and_example(
+    here: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+    Fades.steps = 0
+    name = f"{__file__}:Fades"
+    assert main(["train", name, "--model", str(checkpoint), "--steps", "9", *settings]) == 3
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert "attempts failed (allowed 20%)" in said and "of class 'environment'; episode 1-" in said
+    assert said.endswith("ConnectionResetError: [Errno 104] the server is gone (ConnectionResetError)")

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 from agentrl.errors import SandboxError
@@ -19,6 +20,8 @@ from agentrl.tools.sandbox.types import Execution, LevelName, LimitName
 
 _READY_SECONDS = 20.0
 _DEATH_SECONDS = 10.0
+_NEWS_SECONDS = 0.2
+"""A channel closes a little before the zygote hears why."""
 
 
 class Box:
@@ -71,6 +74,11 @@ class Box:
     def alive(self) -> bool:
         """Whether its interpreter is."""
         return not self._ending.done()
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether it is the first process of its namespace: no signal from inside kills or stops that."""
+        return self.isolation == "namespaces"
 
     async def _wait_until_ready(self) -> None:
         loop = asyncio.get_running_loop()
@@ -136,11 +144,21 @@ class Box:
                 await asyncio.get_running_loop().sock_sendall(self._socket, request[sent:])
 
     async def _bury(self, why: str, detail: str, seconds: float) -> tuple[str, str]:
-        """Kill what is left; the reason as text and the limit that was hit."""
+        """Kill what is left; the reason as text and the limit that was hit.
+
+        Raises:
+            SandboxError: Something outside killed or stopped it.
+        """
+        if why == "closed":
+            await asyncio.wait({self._ending}, timeout=_NEWS_SECONDS)
         was_running = not self._ending.done()
+        if why == "wall" and self._is_first and _is_stopped(self._forked.pidfd):
+            raise SandboxError(f"a {self.isolation} sandbox was stopped from outside")
         self._kill()
         exited = await self._exit()
         limit = {"wall": "wall", "flood": "output"}.get(why, exited.reason)
+        if self._is_first and not was_running and not limit and exited.status == signal.SIGKILL:
+            raise SandboxError(f"a {self.isolation} sandbox was killed from outside")
         if why == "malformed":
             text = f"the interpreter sent malformed data ({detail}) and was killed"
         elif limit:
@@ -207,6 +225,15 @@ class Box:
     def _close_descriptors(self) -> None:
         self._socket.close()
         os.close(self._output)
+
+
+def _is_stopped(pidfd: int) -> bool:
+    """Whether a process is stopped, by its number here and not where it was forked."""
+    with contextlib.suppress(OSError, StopIteration):
+        about = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+        number = next(line.split()[1] for line in about.splitlines() if line.startswith("Pid:"))
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
 
 
 def _status_text(status: int) -> str:

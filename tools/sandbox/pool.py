@@ -151,7 +151,10 @@ class SandboxPool:
                 if dead is not None:
                     await dead.close()
                 server = Server(self._plan)
-                await server.start()
+                try:
+                    await server.start()
+                except OSError as error:  # such as a full disk
+                    raise SandboxError(f"the {self.isolation} zygote cannot be started: {error}") from error
                 self._server = server
             return self._server
 

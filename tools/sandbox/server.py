@@ -69,8 +69,8 @@ class Server:
         return self._folder.path if self._folder is not None else ""
 
     def _spawn(self, launch: Launch) -> subprocess.Popen[bytes]:
+        self._words = tempfile.TemporaryFile()  # first: a full disk refuses it
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._words = tempfile.TemporaryFile()
         host = os.pidfd_open(os.getpid())
         try:
             with image.write_bundle(launch.settings) as bundle, theirs:

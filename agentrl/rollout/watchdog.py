@@ -1,0 +1,130 @@
+"""Names the episode, turn and tool that everything waits for, and lets go of it when its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK_SECONDS = 0.1
+FROZEN_SECONDS = 0.5
+"""A tick that comes so late means that no Python code ran: something held the interpreter."""
+QUEUED_SHARE = 0.9
+"""Above this share of such a time, the machine had no processor for this thread, and nobody held anything."""
+LINE_SECONDS = 1.0
+"""At most one line in so much time, however many wait."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Wait:
+    """Somebody waits for something."""
+
+    place: Callable[[], str]
+    """Gives such as "episode 0-2-t/1, turn 3, tool 'python'"."""
+    began: float
+    limit: float
+    timer: asyncio.Timeout
+    is_call: bool
+    """Whether code of an environment runs, as against the engine or the whole episode."""
+    told: float
+    """The share of the limit at which the next line is due."""
+
+
+class Watchdog:
+    """Sees every wait of a run's episodes; costs one timer while there is any.
+
+    Deadlines do not run while the interpreter is frozen, so that one call which holds it (a C extension, a
+    regular expression) fails one episode and not all that wait beside it. Which call it was cannot be seen
+    from inside; nothing can begin while it holds, so the one that began last is taken for it. Where the whole
+    machine had no processor to give, it was nobody.
+
+    Args:
+        report: Is given each line; the program's log by default.
+    """
+
+    def __init__(self, report: Callable[[str], None] | None = None) -> None:
+        self.report = logging.getLogger("agentrl").warning if report is None else report
+        self.num_evicted = 0
+        self.frozen_seconds = 0.0
+        """Time in which no Python code ran."""
+        self._waits: set[Wait] = set()
+        self._handle: asyncio.TimerHandle | None = None
+        self._last = self._queued = self._said = self._told_eviction = 0.0
+
+    @contextlib.contextmanager
+    def watch(
+        self, place: Callable[[], str], seconds: float, *, is_call: bool = False
+    ) -> Iterator[asyncio.Timeout]:
+        """Give the timer of a wait, to be entered; what outlasts it is evicted."""
+        now = time.monotonic()
+        timer = asyncio.timeout(seconds)
+        wait = Wait(place=place, began=now, limit=seconds, timer=timer, is_call=is_call, told=0.25)
+        self._waits.add(wait)
+        if self._handle is None:
+            self._last, self._queued = now, queued_seconds()
+            self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        try:
+            yield timer
+        finally:
+            self._waits.discard(wait)
+            if timer.expired():
+                self.num_evicted += 1
+                self._tell_eviction(f"{place()}: evicted after {time.monotonic() - now:.1f} s")
+            if not self._waits and self._handle is not None:
+                self._handle.cancel()
+                self._handle = None
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        late, self._last = now - self._last - TICK_SECONDS, now
+        before, self._queued = self._queued, queued_seconds()
+        if late > FROZEN_SECONDS:
+            self._thaw(late, now, is_held=self._queued - before < QUEUED_SHARE * late)
+        self._look(now)
+        self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _thaw(self, seconds: float, now: float, *, is_held: bool) -> None:
+        """Give every wait back the time that nobody had, but for the call that probably took it."""
+        self.frozen_seconds += seconds
+        calls = [w for w in self._waits if w.is_call and w.began < now - seconds + TICK_SECONDS]
+        holder = max(calls, key=lambda w: w.began, default=None) if is_held else None
+        if holder is not None and holder.limit > seconds:
+            holder = None  # it may be as slow as this, or slow because of another
+        for wait in self._waits:
+            when = wait.timer.when()
+            if wait is not holder and when is not None:
+                with contextlib.suppress(RuntimeError):  # it has expired, or its work is just being ended
+                    wait.timer.reschedule(when + seconds)
+        if holder is not None:
+            self._say(f"{holder.place()} held the interpreter: nothing else ran for {seconds:.1f} s")
+
+    def _look(self, now: float) -> None:
+        late = [w for w in self._waits if now - w.began > w.told * w.limit]
+        if not late or now - self._said < LINE_SECONDS:
+            return
+        worst = max(late, key=lambda w: (now - w.began) / w.limit)
+        others = f"; {len(late) - 1} more wait long" if len(late) > 1 else ""
+        self._say(f"{worst.place()}: no answer for {now - worst.began:.1f} s of {worst.limit:g} s{others}")
+        for wait in late:
+            wait.told *= 2
+
+    def _tell_eviction(self, line: str) -> None:
+        if time.monotonic() - self._told_eviction >= LINE_SECONDS:
+            self._told_eviction = time.monotonic()
+            self.report(f"{line} without an answer; {self.num_evicted} so far")
+
+    def _say(self, line: str) -> None:
+        self._said = time.monotonic()
+        self.report(line)
+
+
+def queued_seconds() -> float:
+    """Give how long this thread was ready and got no processor; 0 where the kernel does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0

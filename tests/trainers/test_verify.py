@@ -1,0 +1,330 @@
+"""Weights are verified: every sabotage is found and named, and an honest engine is never accused."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agentrl.engine.complete import complete
+from agentrl.engine.fingerprint import fingerprint
+from agentrl.engine.protocol import Sampling
+from agentrl.engine.torch_engine import TorchEngine
+from agentrl.episode import Columns, Context, Episode, Group, Segment, as_ids
+from agentrl.rollout.protocol import WorkItem
+from agentrl.task import SeededTasks, derive_seed
+from agentrl.trainers.batch import Row
+from agentrl.trainers.forward import Forward, Precision
+from agentrl.trainers.grpo import grpo
+from agentrl.trainers.loop import Loop
+from agentrl.trainers.updater import Updater
+from agentrl.trainers.verify import LIMITS, Verifier, WeightsDiffer
+from tests.trainers.making import VOCABULARY, episode, small_model
+
+FIRST, SECOND = (f"model.layers.{i}.self_attn.q_proj.weight" for i in (0, 1))
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+@given(
+    size=st.integers(1, 70),
+    dtype=st.sampled_from(DTYPES),
+    place=st.integers(0, 10**6),
+    bit=st.integers(0, 7),
+)
+def test_a_fingerprint_sees_every_bit_and_every_place(
+    size: int, dtype: torch.dtype, place: int, bit: int
+) -> None:
+    tensor = torch.randn(size, generator=torch.Generator().manual_seed(size)).to(dtype)
+    other = tensor.clone()
+    data = other.view(torch.uint8)
+    data[place % len(data)] ^= 1 << bit
+    assert fingerprint(other) != fingerprint(tensor) == fingerprint(tensor.clone())
+    data[place % len(data)] ^= 1 << bit
+    assert fingerprint(other) == fingerprint(tensor)
+    shifted = torch.cat([tensor[:1], tensor])[1:]  # the same values at an odd address
+    assert fingerprint(shifted) == fingerprint(tensor)
+    first, second = place % size, (place * 7 + 1) % size
+    if tensor[first] != tensor[second]:
+        other[first], other[second] = tensor[second], tensor[first]
+        assert fingerprint(other) != fingerprint(tensor)
+
+
+def test_a_fingerprint_over_several_chunks_is_that_of_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = torch.arange(-5, 8, dtype=torch.int64) * 987654321987654321
+    whole = fingerprint(words)
+    monkeypatch.setattr("agentrl.engine.fingerprint.CHUNK", 4)
+    assert fingerprint(words) == whole == by_hand(words.tolist())
+
+
+def by_hand(words: list[int]) -> int:
+    """The same in Python's integers."""
+
+    def signed(value: int) -> int:
+        return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+    total = 0
+    for place, word in enumerate(words, start=1):
+        mixed = signed(place * -7046029254386353131)
+        mixed = signed((mixed ^ (mixed >> 29)) * -4658895280553007687)
+        total += word * (mixed | 1)
+    return signed(total)
+
+
+class Sabotaged(TorchEngine):
+    """Takes weights after `change` has had its way with them."""
+
+    change: Callable[[dict[str, Tensor], Any], Mapping[str, Tensor]]
+
+    async def update(self, named_tensors: Mapping[str, Tensor], version: int) -> None:
+        await super().update(self.change(dict(named_tensors), self._model), version)
+
+
+def noised_row(named: dict[str, Tensor], model: Any) -> Mapping[str, Tensor]:
+    row = named[FIRST].clone()
+    row[3] += 1e-3 * torch.randn_like(row[3])
+    return named | {FIRST: row}
+
+
+def swapped(named: dict[str, Tensor], model: Any) -> Mapping[str, Tensor]:
+    return named | {FIRST: named[SECOND], SECOND: named[FIRST]}
+
+
+def stale(named: dict[str, Tensor], model: Any) -> Mapping[str, Tensor]:
+    """One tensor keeps what the engine has, as an adapter that was not taken."""
+    return named | {SECOND: dict(model.named_parameters())[SECOND].detach().clone()}
+
+
+def honest(named: dict[str, Tensor], model: Any) -> Mapping[str, Tensor]:
+    return named
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (honest, None),
+        (noised_row, rf"version 2: '{FIRST}' has other values: the hand-over"),
+        (swapped, rf"version 2: '{FIRST}' holds what belongs to '{SECOND}'; '{SECOND}' holds what belongs"),
+        (stale, rf"version 2: '{SECOND}' still has its earlier values: the hand-over"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_checksum_names_the_tensor(change: Any, words: str | None, dtype: torch.dtype) -> None:
+    async def run() -> None:
+        engine = Sabotaged(small_model(dtype=dtype), capacity_rows=2)
+        engine.change = honest
+        trainer, verifier = small_model(seed=1), Verifier()
+        try:
+            await verifier.publish(engine, dict(trainer.named_parameters()), 1)
+            engine.change = change
+            with torch.no_grad():
+                for parameter in trainer.parameters():
+                    parameter.mul_(1.1)
+            await verifier.publish(engine, dict(trainer.named_parameters()), 2)
+        finally:
+            await engine.close()
+
+    if words is None:
+        asyncio.run(run())
+    else:
+        with pytest.raises(WeightsDiffer, match=words):
+            asyncio.run(run())
+
+
+def test_a_tensor_that_is_not_published_again_is_still_compared() -> None:
+    """The base under an adapter comes once; the engine here loses it at the second hand-over."""
+
+    class Base(TorchEngine):
+        async def update(self, named_tensors: Mapping[str, Tensor], version: int) -> None:
+            own = {n: p.detach() for n, p in self._model.named_parameters()}
+            if len(named_tensors) == 1:
+                own[FIRST] = own[FIRST] * 0.5
+            await super().update(own | dict(named_tensors), version)
+
+    async def run() -> None:
+        engine, verifier = Base(small_model(), capacity_rows=2), Verifier()
+        named = {n: p.detach() for n, p in small_model(seed=1).named_parameters()}
+        try:
+            await verifier.publish(engine, named, 1)
+            await verifier.publish(engine, {SECOND: named[SECOND] * 2}, 2)
+        finally:
+            await engine.close()
+
+    with pytest.raises(WeightsDiffer, match=f"version 2: '{FIRST}' has other values"):
+        asyncio.run(run())
+
+
+def test_an_engine_of_another_version_is_refused() -> None:
+    class Behind(TorchEngine):
+        async def update(self, named_tensors: Mapping[str, Tensor], version: int) -> None:
+            await super().update(named_tensors, version - 1)
+
+    async def run() -> None:
+        engine = Behind(small_model(), capacity_rows=2)
+        try:
+            await Verifier().publish(engine, dict(small_model().named_parameters()), 5)
+        finally:
+            await engine.close()
+
+    with pytest.raises(WeightsDiffer, match="serves version 4 after an update to 5"):
+        asyncio.run(run())
+
+
+# ----------------------------------------------------------------- log-probabilities
+
+
+@dataclass
+class Cached:
+    """Samples from the trainer's weights behind a cached prompt; `stale`: one cached under older weights."""
+
+    updater: Updater
+    stale: bool
+    prompt: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    kept: Any = None
+    version: int = -1
+
+    async def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
+        model: Any = self.updater.model
+        if self.kept is None or (self.updater.version != self.version and not self.stale):
+            with torch.no_grad():
+                ids = torch.tensor([self.prompt[:-1]])
+                self.kept, self.version = model(ids, use_cache=True).past_key_values, self.updater.version
+        for item in work:
+            yield Group(id=item.group_id, episodes=tuple(self.attempt(item, i) for i in range(item.size)))
+
+    @torch.no_grad()
+    def attempt(self, item: WorkItem, index: int) -> Episode:
+        model: Any = self.updater.model
+        random = torch.Generator().manual_seed(derive_seed(item.seed, index) % 2**31)
+        cache, last, ids, logps = copy.deepcopy(self.kept), self.prompt[-1], [], []
+        for _ in range(4):
+            logits = model(torch.tensor([[last]]), past_key_values=cache, use_cache=True).logits[0, -1]
+            last = int(torch.multinomial(logits.softmax(-1), 1, generator=random))
+            ids.append(last)
+            logps.append(float(logits.log_softmax(-1)[last]))
+        values = torch.tensor(logps).numpy()
+        versions = as_ids([self.updater.version] * len(ids))
+        columns = Columns(logp=values, untempered=values, entropy=-values, version=versions)
+        action = Segment(kind="action", ids=as_ids(ids), columns=columns)
+        context = Context(segments=(Segment(kind="prompt", ids=as_ids(self.prompt)), action))
+        reward = float(sum(i < VOCABULARY // 2 for i in ids))
+        return replace(episode(f"{item.group_id}/{index}", reward, context), group_id=item.group_id)
+
+
+def train_cached(*, stale: bool) -> list[Any]:
+    async def run() -> list[Any]:
+        recipe = grpo(steps=4, groups_per_step=2, group_size=6, learning_rate=1e-3, warmup_steps=0)
+        engine = TorchEngine(small_model(), capacity_rows=2)
+        updater = Updater(small_model(), recipe.optimiser, total_steps=recipe.steps)
+        loop = Loop(
+            recipe=recipe,
+            tasks=SeededTasks(),
+            strategy=Cached(updater, stale),
+            engine=engine,
+            updater=updater,
+        )
+        try:
+            return await loop.run()
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())
+
+
+def test_a_stale_prefix_cache_stops_the_run() -> None:
+    assert len(train_cached(stale=False)) == 4
+    with pytest.raises(WeightsDiffer, match="under version 1: .*cached under older weights") as stopped:
+        train_cached(stale=True)
+    assert "allowed in float32: 0.0001 and 0.01" in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("engine_type", "precision", "mean", "largest", "name"),
+    [
+        (torch.float32, "fp32", 9e-5, 9e-3, None),
+        (torch.float32, "fp32", 2e-4, 1e-3, "float32"),
+        (torch.float32, "fp32", 0.0, 0.02, "float32"),
+        (torch.float32, "bf16", 0.09, 4.0, None),
+        (torch.bfloat16, "fp32", 0.09, 4.0, None),
+        (torch.bfloat16, "bf16", 0.11, 0.2, "bfloat16"),
+        (torch.float64, "bf16", 0.11, 0.2, "bfloat16"),
+    ],
+)
+def test_limits_are_those_of_the_coarser_type(
+    engine_type: torch.dtype, precision: Precision, mean: float, largest: float, name: str | None
+) -> None:
+    async def judge() -> None:
+        engine = TorchEngine(small_model(dtype=engine_type), capacity_rows=2)
+        forward = Forward(small_model(), max_tokens=64, precision=precision)
+        try:
+            Verifier().compare(engine, forward, mean=mean, largest=largest, version=1)
+        finally:
+            await engine.close()
+
+    if name is None:
+        asyncio.run(judge())
+    else:
+        with pytest.raises(WeightsDiffer, match=f"allowed in {name}"):
+            asyncio.run(judge())
+
+
+async def honest_updates(count: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Publish changing weights, sample under them, compare; gives the farthest mean and token."""
+    engine = TorchEngine(small_model(dtype=dtype), capacity_rows=4)
+    trainer, verifier = small_model(seed=1), Verifier()
+    forward = Forward(trainer, max_tokens=256, precision="fp32" if dtype == torch.float32 else "bf16")
+    random = torch.Generator().manual_seed(0)
+    worst = 0.0, 0.0
+    try:
+        for number in range(count):
+            share = float(10 ** torch.empty(()).uniform_(-6, -1, generator=random))
+            with torch.no_grad():
+                for p in trainer.parameters():
+                    p.mul_((1 - share**2) ** 0.5).add_(0.3 * share * torch.randn(p.shape, generator=random))
+            await verifier.publish(engine, dict(trainer.named_parameters()), number)
+            prompts = [
+                torch.randint(VOCABULARY, (n,), generator=random).tolist() for n in (1 + number % 9, 5)
+            ]
+            sampling = Sampling(max_tokens=8)
+            said = [await complete(engine, p, sampling, seed=number) for p in prompts]
+            rows = [row_of(p, c.ids.tolist()) for p, c in zip(prompts, said, strict=True)]
+            with torch.no_grad():
+                own_N = forward(rows).logp_N
+            engine_N = torch.cat([torch.from_numpy(c.columns.untempered) for c in said])
+            distance_N = (own_N - engine_N).abs()
+            mean, largest = float(distance_N.mean()), float(distance_N.max())
+            verifier.compare(engine, forward, mean=mean, largest=largest, version=number)
+            worst = max(worst[0], mean), max(worst[1], largest)
+    finally:
+        await engine.close()
+    return worst
+
+
+def row_of(prompt: list[int], said: list[int]) -> Row:
+    segments = Segment(kind="prompt", ids=as_ids(prompt)), Segment(kind="action", ids=as_ids(said))
+    return Row.of(Context(segments=segments))
+
+
+def assert_far_from_the_limits(worst: tuple[float, float], dtype: str) -> None:
+    assert worst[0] < LIMITS[dtype].mean / 2 and worst[1] < LIMITS[dtype].largest / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_honest_engine_is_not_accused(dtype: torch.dtype) -> None:
+    worst = asyncio.run(honest_updates(25, dtype))
+    assert_far_from_the_limits(worst, str(dtype).removeprefix("torch."))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("count", "dtype"), [(10_000, torch.float32), (2_000, torch.bfloat16)])
+def test_an_honest_engine_is_never_accused(count: int, dtype: torch.dtype) -> None:
+    worst = asyncio.run(honest_updates(count, dtype))
+    assert_far_from_the_limits(worst, str(dtype).removeprefix("torch."))
