@@ -127,7 +127,7 @@ class Demo:
                 await more_sft(tiny, worker, tasks, seconds=MORE_SFT_SECONDS, seed=plan.seed)
             await strategy.table.engine.update(dict(student.model.named_parameters()), version=1)
         else:
-            await self.session.reinforce(student, strategy)
+            await self.session.reinforce(student, strategy.table, worker)
 
     async def longer_chains(self, strategy: Independent) -> float:
         """Measure on families that were never trained on."""

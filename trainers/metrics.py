@@ -97,7 +97,7 @@ class RolloutStats:
             reward_mean=_mean([e.reward for e in whole]),
             success=_mean(judged) if judged else None,
             episodes=len(episodes),
-            tool_calls=sum(e.num_calls for e in episodes),
+            tool_calls=_count_calls(episodes),
             failures=dict(Counter(e.failure.kind for e in episodes if e.failure is not None)),
             retried=dict(Counter(f.kind for e in episodes for f in e.retried)),
             truncated_share=_mean([e.truncated for e in whole]),
@@ -113,6 +113,12 @@ def _sampled_segments(episodes: Sequence[Episode]) -> list[Segment]:
     """Every sampled segment once, also where episodes of a tree share it."""
     unique = {id(s): s for e in episodes for c in e.contexts for s in c.segments if s.sampled and len(s)}
     return list(unique.values())
+
+
+def _count_calls(episodes: Sequence[Episode]) -> int:
+    """Count every call once, also where episodes of a tree share the turn."""
+    unique = {id(turn): turn for e in episodes for turn in e.turns}
+    return sum(len(turn.calls) for turn in unique.values())
 
 
 def _mean(values: Sequence[float]) -> float:

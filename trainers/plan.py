@@ -16,10 +16,11 @@ from agentrl.registry import EnvSpec, check_settings, resolve_env
 from agentrl.rollout.protocol import Limits
 from agentrl.trainers.configure import read_value, with_settings
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.strategies import StrategyPlan, find_strategy
 from agentrl.trainers.update_settings import UpdateSettings
 
 TINY = "tiny"
-PARTS = ("env", "rollout", "eval", "tiny", "update", "algorithm")
+PARTS = ("env", "rollout", "strategy", "eval", "tiny", "update", "algorithm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class RolloutSettings:
     turn_seconds: float = 60.0
     episode_seconds: float = 600.0
     max_episodes: int = 512
+    strategy: str = "independent"
+    """How the attempts of a group are made in training: `independent` or `tree`; settings as strategy.x."""
     retries: int = 1
     """How often an episode whose infrastructure failed is attempted again, under the same seed."""
 
@@ -85,6 +88,7 @@ class Plan:
     level: int
     seed: int
     rollout: RolloutSettings
+    strategy: StrategyPlan
     evaluation: EvalSettings
     tiny_settings: TinySettings
     update: UpdateSettings = field(default_factory=UpdateSettings)
@@ -107,6 +111,7 @@ class Plan:
             "level": self.level,
             "seed": self.seed,
             "rollout": dataclasses.asdict(self.rollout),
+            "strategy": dict(self.strategy.settings),
             "eval": dataclasses.asdict(self.evaluation),
             "update": dataclasses.asdict(self.update),
             **({"tiny": dataclasses.asdict(self.tiny_settings)} if self.tiny else {}),
@@ -130,8 +135,8 @@ def make_plan(
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
         seed: Every random choice follows from it.
-        settings: "env.x", "rollout.x", "eval.x", "update.x" and "tiny.x" go to those parts, other names to
-            the algorithm.
+        settings: "env.x", "rollout.x", "strategy.x", "eval.x", "update.x" and "tiny.x" go to those parts, other
+            names to the algorithm.
 
     Raises:
         ConfigError: Something does not exist; names the nearest.
@@ -150,13 +155,15 @@ def make_plan(
         raise ConfigError(f"{unknown('model', model, [TINY, *near])}; give 'tiny' or a checkpoint folder")
     if model != TINY and parts["tiny"]:
         raise ConfigError(f"tiny.{next(iter(parts['tiny']))}: without use here; it needs --model tiny")
+    recipe = with_settings(make, parts["algorithm"])
     return Plan(
         spec=spec,
         model=model,
-        recipe=with_settings(make, parts["algorithm"]),
+        recipe=recipe,
         level=level,
         seed=seed,
         rollout=rollout,
+        strategy=find_strategy(rollout.strategy, parts["strategy"], group_size=recipe.group_size),
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
         tiny_settings=read_part(TinySettings, "tiny", parts["tiny"]),
         update=read_part(UpdateSettings, "update", parts["update"]),

@@ -154,7 +154,7 @@ class Session:
             async with self.serving(student) as table:
                 strategy = self.strategy(table, worker)
                 await self.evaluate("before", strategy)
-                await self.reinforce(student, strategy)
+                await self.reinforce(student, table, worker)
                 await self.evaluate("after", strategy)
         return self.finish(student)
 
@@ -192,13 +192,17 @@ class Session:
             await table.engine.close()
 
     def strategy(self, table: Table, worker: Worker) -> Independent:
-        """Make the plain rollout strategy."""
-        return Independent(
-            table=table,
-            new_env=lambda: self.wrap(worker.new()),
-            max_episodes=self.plan.rollout.max_episodes,
-            retries=self.plan.rollout.retries,
-        )
+        """Make the strategy of measurements: one attempt at each task."""
+        return Independent(table=table, **self.playing(worker))
+
+    def playing(self, worker: Worker) -> dict[str, Any]:
+        """Give what every strategy is made with."""
+        rollout = self.plan.rollout
+        return {
+            "new_env": lambda: self.wrap(worker.new()),
+            "max_episodes": rollout.max_episodes,
+            "retries": rollout.retries,
+        }
 
     async def evaluate(self, name: str, strategy: Independent, split: Split = "test") -> Measured:
         """Measure on held-out tasks that are the same every time."""
@@ -218,7 +222,7 @@ class Session:
         tasks = self.plan.spec.tasks(split, level=self.plan.level, seed=EVAL_SEED)
         return tasks.take(self.plan.evaluation.tasks)
 
-    async def reinforce(self, student: Student, strategy: Independent) -> None:
+    async def reinforce(self, student: Student, table: Table, worker: Worker) -> None:
         """Run the loop of reinforcement learning."""
         plan = self.plan
         recipe = plan.recipe.resolved(from_scratch=plan.tiny, adapter=plan.update.lora_rank > 0)
@@ -230,8 +234,8 @@ class Session:
         loop = Loop(
             recipe=recipe,
             tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
-            strategy=strategy,
-            engine=strategy.table.engine,
+            strategy=plan.strategy.make(table=table, **self.playing(worker)),
+            engine=table.engine,
             updater=updater,
             seed=plan.seed,
             sinks=(self.record,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from agentrl.environment import Environment
@@ -12,9 +12,19 @@ from agentrl.errors import ConfigError, DeadlineError, WorkCancelled
 from agentrl.rollout.running import Running
 from agentrl.task import Task
 
+AfterTurn = Callable[[Running], Awaitable[None]]
 
-async def attempt(running: Running) -> Episode:
+
+async def nothing(running: Running) -> None:
+    """Let the next turn come."""
+
+
+async def attempt(running: Running, *, after_turn: AfterTurn = nothing) -> Episode:
     """Play an episode that has not started, or a fork, to its end and close its environment.
+
+    Args:
+        running: The episode.
+        after_turn: Called after each turn, its observation written; a strategy may fork the episode there.
 
     Raises:
         ConfigError: The caller's mistake, such as a prompt that is longer than the context.
@@ -22,7 +32,7 @@ async def attempt(running: Running) -> Episode:
     """
     failure: Failure | None = None
     try:
-        await play(running)
+        await play(running, after_turn)
     except ConfigError:
         await close_quietly(running.env)
         raise
@@ -41,7 +51,7 @@ async def attempt(running: Running) -> Episode:
     return running.episode(failure)
 
 
-async def play(running: Running) -> None:
+async def play(running: Running, after_turn: AfterTurn) -> None:
     """Take turns until the episode is finished.
 
     Raises:
@@ -55,6 +65,7 @@ async def play(running: Running) -> None:
                     await running.start()
                 while running.finish is None:
                     await running.step()
+                    await after_turn(running)
         except TimeoutError as error:
             if not timer.expired():
                 raise
@@ -63,7 +74,13 @@ async def play(running: Running) -> None:
 
 
 async def attempt_again(
-    begin: Callable[[], Running], retries: int, *, task: Task, id: str, group_id: str
+    begin: Callable[[], Running],
+    retries: int,
+    *,
+    task: Task,
+    id: str,
+    group_id: str,
+    after_turn: AfterTurn = nothing,
 ) -> Episode:
     """Attempt an episode up to `retries` times more while it fails; each attempt has the same seed."""
     failed: list[Failure] = []
@@ -75,7 +92,7 @@ async def attempt_again(
         except Exception as error:
             episode = not_started(error, id=id, task=task, group_id=group_id)
         else:
-            episode = await attempt(running)
+            episode = await attempt(running, after_turn=after_turn)
         if episode.failure is None or len(failed) == retries:
             return replace(episode, retried=tuple(failed))
         failed.append(episode.failure)

@@ -10,6 +10,7 @@ from agentrl.environment import Environment
 from agentrl.episode import Episode, Group
 from agentrl.errors import ConfigError
 from agentrl.rollout.attempt import attempt_again
+from agentrl.rollout.collecting import as_they_finish
 from agentrl.rollout.protocol import WorkItem
 from agentrl.rollout.running import Running, Table
 from agentrl.task import derive_seed
@@ -35,21 +36,12 @@ class Independent:
     async def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
         """Give each group as soon as its last episode has ended; closing it cancels the rest."""
         places = asyncio.Semaphore(self.max_episodes)
-        tasks = [asyncio.create_task(self._group(item, places)) for item in work]
-        try:
-            for finished in asyncio.as_completed(tasks):
-                yield await finished
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async for group in as_they_finish(work, lambda item: self._group(item, places)):
+            yield group
 
     async def _group(self, item: WorkItem, places: asyncio.Semaphore) -> Group:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(item, index, places)) for index in range(item.size)]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._one(item, index, places)) for index in range(item.size)]
         return Group(id=item.group_id, episodes=tuple(t.result() for t in tasks))
 
     async def _one(self, item: WorkItem, index: int, places: asyncio.Semaphore) -> Episode:
