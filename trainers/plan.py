@@ -135,8 +135,8 @@ def make_plan(
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
         seed: Every random choice follows from it.
-        settings: "env.x", "rollout.x", "strategy.x", "eval.x", "update.x" and "tiny.x" go to those parts, other
-            names to the algorithm.
+        settings: "env.x", "rollout.x", "strategy.x", "eval.x", "update.x" and "tiny.x" go to those parts,
+            other names to the algorithm.
 
     Raises:
         ConfigError: Something does not exist; names the nearest.

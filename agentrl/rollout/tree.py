@@ -70,7 +70,7 @@ class Tree:
         initial = settings.get("initial", INITIAL)
         if size < initial:
             raise ConfigError(
-                f"strategy.initial={initial}: a tree of {size} leaves (group_size) begins with as many at most"
+                f"strategy.initial={initial}: a tree of {size} leaves (group_size) begins with as many"
             )
 
     async def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
