@@ -7,7 +7,7 @@ from typing import Any
 
 from agentrl.cli.command import Command, add_environment, add_task_choice, at_least
 from agentrl.cli.output import Output
-from agentrl.cli.settings import add_settings, environment_of
+from agentrl.cli.settings import add_settings, environment_with, settings_by_part
 from agentrl.errors import ConfigError
 from agentrl.progress import share
 
@@ -18,26 +18,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy",
         action="append",
-        help="random, valid-random, expert, or a model folder; may be repeated (default: the first three)",
+        help="random, valid-random, expert, a model folder, or openai:MODEL@URL for any server that speaks "
+        "OpenAI's interface (key: OPENAI_API_KEY); may be repeated (default: the first three)",
     )
     parser.add_argument("--tasks", type=at_least(1), default=100, help="how many tasks (default: 100)")
     add_task_choice(parser)
-    add_settings(parser, "the environment, such as env.high=50; may be repeated")
+    add_settings(
+        parser,
+        "the environment, such as env.high=50, or of a model behind a server: policy.temperature=0, "
+        "policy.max_tokens=512, policy.api_key_env=NAME, …; may be repeated",
+    )
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
     """Measure and print one row per policy."""
-    from agentrl.evaluation import bench
+    from agentrl.measuring import evaluate
 
+    settings = settings_by_part(options.settings, ["env", "policy"])
     progress = out.progress()
     try:
-        result = bench(
-            environment_of(options),
+        result = evaluate(
+            environment_with(options, settings["env"]),
             policies=options.policy,
             tasks=options.tasks,
             level=options.level,
             split=options.split,
             seed=options.seed,
+            settings=settings["policy"],
             progress=progress,
         )
     finally:
@@ -48,8 +55,22 @@ def run(options: argparse.Namespace, out: Output) -> int:
     for data in result["results"]:
         if data["first_failure"]:
             out.say(f"{data['policy']}: first failure: {data['first_failure']}")
+        for line in traffic(data):
+            out.say(line)
     out.result(result)
     return 0
+
+
+def traffic(data: dict[str, Any]) -> list[str]:
+    """Say how a server answered, where one was asked.
+
+    >>> traffic({"policy": "p", "endpoint": {"requests": 20, "retries": {"HTTP 429": 3}}})
+    ['p: 20 requests, sent again: 3 after HTTP 429']
+    """
+    if "endpoint" not in data:
+        return []
+    again = ", ".join(f"{n} after {why}" for why, n in data["endpoint"]["retries"].items())
+    return [f"{data['policy']}: {data['endpoint']['requests']} requests, sent again: {again or 'none'}"]
 
 
 def refuse_hopeless(data: dict[str, Any]) -> None:
@@ -62,9 +83,10 @@ def refuse_hopeless(data: dict[str, Any]) -> None:
         return
     kinds = ", ".join(f"{n} {kind}" for kind, n in data["failures"].items())
     name = data["env"]
+    advice = "" if "endpoint" in data else f"; `agentrl check {name}` tells more"
     raise ConfigError(
         f"every episode of {data['policy']!r} on {name} failed ({kinds}), the first with: "
-        f"{data['first_failure']}; `agentrl check {name}` tells more"
+        f"{data['first_failure']}{advice}"
     )
 
 
@@ -95,6 +117,7 @@ COMMAND = Command(
     examples=(
         "agentrl bench code --policy expert --tasks 100",
         "agentrl bench code --policy runs/demo-0/model --level 0 --split ood --json",
+        "agentrl bench code --policy openai:qwen@http://localhost:8000/v1 --set policy.temperature=0",
     ),
     configure=configure,
     run=run,
