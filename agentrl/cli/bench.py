@@ -14,7 +14,14 @@ from agentrl.progress import share
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_environment(parser)
+    add_environment(parser, optional=True)
+    parser.add_argument(
+        "--speed",
+        nargs="?",
+        const="all",
+        metavar="NAME",
+        help="measure AgentRL itself instead, against peers and bounds: one benchmark, or all of them",
+    )
     parser.add_argument(
         "--policy",
         action="append",
@@ -31,7 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    """Measure and print one row per policy."""
+    """Measure and print one row per policy, or per benchmark."""
+    if options.speed is not None:
+        return run_speed(options, out)
+    if options.env is None:
+        raise ConfigError("bench: name an environment, such as code, or a benchmark with --speed")
     from agentrl.measuring import evaluate
 
     settings = settings_by_part(options.settings, ["env", "policy"])
@@ -59,6 +70,50 @@ def run(options: argparse.Namespace, out: Output) -> int:
             out.say(line)
     out.result(result)
     return 0
+
+
+def run_speed(options: argparse.Namespace, out: Output) -> int:
+    """Run benchmarks of AgentRL itself; exit code 1 where one falls short of what is wanted."""
+    from agentrl.bench.speed.running import run_benchmarks
+
+    refuse_others(options)
+    progress = out.progress()
+    try:
+        rows = run_benchmarks(options.speed, progress)
+    finally:
+        progress.close()
+    out.table([SPEED_HEADER, *map(speed_row, rows)])
+    out.result({"results": rows})
+    return 0 if all(row["held"] for row in rows) else 1
+
+
+def refuse_others(options: argparse.Namespace) -> None:
+    """Refuse what belongs to the other use of the command.
+
+    Raises:
+        ConfigError: Something beside --speed.
+    """
+    given = {
+        "ENV": options.env,
+        "--policy": options.policy,
+        "--set": options.settings,
+        "--level": options.level,
+        "--unsafe-local": options.unsafe_local,
+    }
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"bench: {name} is of no use with --speed: leave one of them out")
+
+
+SPEED_HEADER = ("benchmark", "held", "ratio", "wanted", "median", "unit", "against")
+
+
+def speed_row(data: dict[str, Any]) -> tuple[str, ...]:
+    """Write one benchmark's row for a person."""
+    held = "yes" if data["held"] else "NO"
+    ratio, median = f"{data['ratio']:.3g}", f"{data['median']:.3g}"
+    peer = data["peer"]["name"] if isinstance(data["peer"], dict) else str(data["peer"])
+    return data["name"], held, ratio, str(data["wanted"]), median, data.get("unit", ""), peer
 
 
 def traffic(data: dict[str, Any]) -> list[str]:
@@ -117,6 +172,7 @@ COMMAND = Command(
     examples=(
         "agentrl bench code --policy expert --tasks 100",
         "agentrl bench code --policy runs/demo-0/model --level 0 --split ood --json",
+        "agentrl bench --speed rollout_sleep --json",
         "agentrl bench code --policy openai:qwen@http://localhost:8000/v1 --set policy.temperature=0",
     ),
     configure=configure,
