@@ -5,6 +5,7 @@ Such an episode has turns but no tokens: it is measured, never trained on.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from agentrl.dialect.writing import dump_json, load_json, shorten
 from agentrl.engine.client import Client, ContextFull, Json, Unreadable, read_json
 from agentrl.environment import Observation
-from agentrl.errors import ConfigError, EngineError
+from agentrl.errors import ConfigError
 from agentrl.message import Action, Call, Image, Part, ToolResult
 from agentrl.policies import OutOfContext, Seen
 
@@ -59,19 +60,18 @@ class ChatPolicy:
 
         Raises:
             OutOfContext: The conversation is too long for the model.
-            EngineError: The server failed in every attempt, or its answer holds no message.
+            EngineError: The server failed in every attempt, or its answers hold no message.
         """
         seed = int(rng.integers(2**31))
         body: Json = {"model": self._client.endpoint.model, "messages": list(messages(seen))}
         if seen.tools:
             body["tools"] = [tool.schema() for tool in seen.tools]
+        body |= self._asking.fields(seed)
+        read = functools.partial(read_answer, turn=len(seen.turns), tools=bool(seen.tools))
         try:
-            answer = await self._client.post(PATH, body | self._asking.fields(seed), read_json, seed=seed)
-            return read_answer(answer, turn=len(seen.turns), tools=bool(seen.tools))
+            return await self._client.post(PATH, body, read_json, read, seed=seed)
         except ContextFull as error:
             raise OutOfContext(str(error)) from error
-        except Unreadable as error:
-            raise EngineError(f"{self._client.endpoint.place}: {error}") from error
 
 
 def messages(seen: Seen) -> Iterator[Json]:

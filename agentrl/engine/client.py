@@ -17,7 +17,9 @@ from agentrl.engine.endpoint import Endpoint, Secret
 from agentrl.errors import ConfigError, EngineError, unknown
 from agentrl.task import derive_seed
 
+Said = TypeVar("Said")
 Answer = TypeVar("Answer")
+Reader = Callable[[aiohttp.ClientResponse], Awaitable[Said]]
 Json = dict[str, Any]
 AGAIN = frozenset({408, 409, 425, 429})
 CALLERS_FAULT = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405})
@@ -69,11 +71,12 @@ class Client:
         self,
         path: str,
         body: Mapping[str, Any],
-        read: Callable[[aiohttp.ClientResponse], Awaitable[Answer]],
+        read: Reader[Said],
+        parse: Callable[[Said], Answer],
         *,
         seed: int = 0,
     ) -> Answer:
-        """Send a request until it is answered, and give what `read` makes of the answer.
+        """Send a request until it is answered, and give what `parse` makes of what `read` reads.
 
         Raises:
             ContextFull: The conversation is too long for the model.
@@ -83,7 +86,7 @@ class Client:
         self.requests += 1
         for attempt in range(1, self.endpoint.attempts + 1):
             try:
-                return await self._once(path, body, read)
+                return await self._once(path, body, read, parse)
             except (aiohttp.ClientError, OSError, Unreadable, HttpStatus) as error:
                 cause = self._without_key(error)
             if isinstance(cause, HttpStatus) and cause.status not in AGAIN and cause.status < 500:
@@ -96,12 +99,12 @@ class Client:
         raise EngineError(f"{self.endpoint.place}: no answer in {tries}, the last: {said}") from cause
 
     async def _once(
-        self, path: str, body: Mapping[str, Any], read: Callable[[aiohttp.ClientResponse], Awaitable[Answer]]
+        self, path: str, body: Mapping[str, Any], read: Reader[Said], parse: Callable[[Said], Answer]
     ) -> Answer:
         url, headers = self.endpoint.url + path, self._key.headers()
         async with self._session.post(url, json=body, headers=headers, allow_redirects=False) as response:
             await self.check(response)
-            return self._key.hide_in(await read(response))
+            return parse(self._key.hide_in(await read(response)))
 
     async def check(self, response: aiohttp.ClientResponse) -> None:
         """Raise `HttpStatus` where the answer is no success."""

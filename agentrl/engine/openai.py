@@ -8,13 +8,14 @@ again. It is evaluated through chat instead (`agentrl.chat`, `agentrl bench ENV 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentrl.engine.client import Client, ContextFull, Json, Unreadable, open_client, read_events
+from agentrl.engine.client import Client, ContextFull, HttpStatus, Json, Unreadable, open_client, read_events
 from agentrl.engine.endpoint import Endpoint
 from agentrl.engine.protocol import Capabilities, Chunk, Sampling
 from agentrl.episode import Columns, Floats, Ids, as_ids
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PATH = "/completions"
+NOT_KNOWN = frozenset({400, 404, 405, 422, 501})
+"""What a server says to a path or to fields that it does not have."""
 AS_SAMPLED: Json = {
     "stream": True,
     "logprobs": 1,
@@ -109,13 +112,11 @@ class OpenAIEngine:
 
     async def _sample(self, prompt: list[int], sampling: Sampling, seed: int) -> Chunk:
         body = request_body(self.client.endpoint.model, prompt, sampling, seed)
+        parse = functools.partial(as_chunk, sampling=sampling)
         try:
-            events = await self.client.post(PATH, body, read_events, seed=seed)
-            return as_chunk(events, sampling)
+            return await self.client.post(PATH, body, read_events, parse, seed=seed)
         except ContextFull as error:
             raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: {error}") from error
-        except Unreadable as error:
-            raise EngineError(f"{self.client.endpoint.place}: {error}") from error
 
     async def score(self, ids: Sequence[int] | Ids) -> Floats:
         """Refuse: the interface has no way to score given ids.
@@ -166,14 +167,14 @@ async def open_engine(endpoint: Endpoint) -> AsyncIterator[OpenAIEngine]:
 
 
 async def probe(client: Client) -> Capabilities:
-    """See what a server returns."""
+    """See what a server returns.
+
+    Raises:
+        ConfigError: Nobody answers there, or not to this key or model.
+        EngineError: It fails in every attempt.
+    """
     longest = (await client.greet()).get("max_model_len")
-    body = request_body(client.endpoint.model, [1], Sampling(max_tokens=1), 0)
-    try:
-        chunk = as_chunk(await client.post(PATH, body, read_events), Sampling(max_tokens=1))
-        returns_ids = len(chunk.ids) == 1
-    except (Unreadable, ConfigError, EngineError):
-        returns_ids = False  # a chat server without token ids; what else is wrong, its use will tell
+    returns_ids = await samples_ids(client)
     return Capabilities(
         returns_ids=returns_ids,
         logprobs=returns_ids,
@@ -181,6 +182,23 @@ async def probe(client: Client) -> Capabilities:
         update=False,
         max_context=longest if isinstance(longest, int) and longest > 0 else None,
     )
+
+
+async def samples_ids(client: Client) -> bool:
+    """Whether a token comes back with its id and log-prob; False for a server that does not know how."""
+    one = Sampling(max_tokens=1)
+    body = request_body(client.endpoint.model, [1], one, 0)
+    try:
+        events = await client.post(PATH, body, read_events, tuple[Json, ...])
+    except (ConfigError, EngineError) as error:
+        cause = error.__cause__
+        if isinstance(cause, Unreadable) or (isinstance(cause, HttpStatus) and cause.status in NOT_KNOWN):
+            return False
+        raise
+    try:
+        return len(as_chunk(events, sampling=one).ids) == 1
+    except Unreadable:
+        return False
 
 
 def request_body(model: str, prompt: list[int], sampling: Sampling, seed: int) -> Json:
@@ -198,7 +216,7 @@ def request_body(model: str, prompt: list[int], sampling: Sampling, seed: int) -
     }
 
 
-def as_chunk(events: Sequence[Json], sampling: Sampling) -> Chunk:
+def as_chunk(events: Sequence[Json], *, sampling: Sampling) -> Chunk:
     """Put the events of one completion together.
 
     Raises:

@@ -126,6 +126,21 @@ def test_capabilities_say_what_the_server_was_seen_to_do() -> None:
     assert not served(FakeServer(lambda body: answer(1)), seen).returns_ids  # chat only
 
 
+def test_a_server_that_is_down_or_refuses_the_key_is_not_taken_for_one_without_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    async def nothing(engine: OpenAIEngine) -> None:
+        raise AssertionError("it opened")
+
+    down, locked = Fault(kind="status", status=500), Fault(kind="status", status=401)
+    with pytest.raises(EngineError, match="no answer in 2 attempts"):
+        served(FakeServer(engine=scripted(), faults=[down] * 2), nothing, attempts=2)
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY is not set"):
+        served(FakeServer(engine=scripted(), faults=[locked]), nothing)
+
+
 def test_without_ids_it_says_that_it_can_only_be_evaluated_through_chat() -> None:
     async def work(engine: OpenAIEngine) -> None:
         await complete(engine, [5], PLAIN, seed=0)
@@ -206,7 +221,7 @@ def event(finish: str | None = "stop", **choice: Any) -> dict[str, Any]:
 )
 def test_what_must_not_be_returned_is_refused(events: list[dict[str, Any]], said: str) -> None:
     with pytest.raises(Unreadable, match=said):
-        as_chunk(events, PLAIN)
+        as_chunk(events, sampling=PLAIN)
 
 
 def test_no_key_stands_in_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:

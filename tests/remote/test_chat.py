@@ -94,6 +94,11 @@ def test_a_server_that_fails_is_a_failure_of_the_engine() -> None:
     assert episode.failure.turn == 1 and episode.correct is None and len(server.requests) == 3
 
 
+def test_an_error_in_an_answer_that_says_success_is_asked_again() -> None:
+    episode, server = played(buyer, [None, Fault(kind="status", status=200)])
+    assert episode.correct and len(server.requests) == 3
+
+
 def test_a_full_context_is_an_outcome() -> None:
     full = Fault(kind="status", status=400, said="maximum context length is 10 tokens")
     episode, _ = played(buyer, [None, full])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agentrl.engine.client import Client, ContextFull, open_client, read_json
+from agentrl.engine.client import Client, ContextFull, Json, open_client, read_json
 from agentrl.engine.endpoint import Endpoint, Secret, read_place
 from agentrl.engine.fake_server import FakeServer, Fault
 from agentrl.errors import ConfigError, EngineError
@@ -34,9 +34,11 @@ def hello(body: dict[str, Any]) -> Action:
 
 
 async def ask(client: Client) -> str:
-    found = await client.post("/chat/completions", ASKED, read_json)
-    text: str = found["choices"][0]["message"]["content"]
-    return text
+    def text(found: Json) -> str:
+        said: str = found["choices"][0]["message"]["content"]
+        return said
+
+    return await client.post("/chat/completions", ASKED, read_json, text)
 
 
 def asked(server: FakeServer, **settings: Any) -> tuple[str | Exception, Client]:
@@ -106,7 +108,10 @@ def test_retry_after_is_kept_up_to_the_longest_wait() -> None:
         (400, EngineError, "refused the request: HTTP 400"),
     ],
 )
-def test_what_no_retry_can_mend_is_raised_at_once(status: int, kind: type[Exception], said: str) -> None:
+def test_what_no_retry_can_mend_is_raised_at_once(
+    status: int, kind: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     server = FakeServer(hello, faults=[Fault(kind="status", status=status)] * 3)
     error, _ = asked(server)
     assert isinstance(error, kind) and said in str(error) and "out of order" in str(error)

@@ -31,11 +31,16 @@ def train_pass(progress: Progress, *, groups: int = 4, group_size: int = 8, runs
     for _ in range(runs):
         found = passes.compare_passes(model, rows, runs=1)
         if found["difference"] > LARGEST_DIFFERENCE:
-            raise InfrastructureError(f"the gradients differ by {found['difference']:.1e} of the largest entry")
+            raise InfrastructureError(
+                f"the gradients differ by {found['difference']:.1e} of the largest entry"
+            )
         for name, values in seconds.items():
             values.append(found["seconds"][name])
         progress.advance({"ratio": found["ratio"]})
-    wanted = {"padded": Wanted(direction="at least", value=2), "packed": Wanted(direction="at least", value=1)}
+    wanted = {
+        "padded": Wanted(direction="at least", value=2),
+        "packed": Wanted(direction="at least", value=1),
+    }
     return [
         Claim(
             name=f"train_pass.{name}",
