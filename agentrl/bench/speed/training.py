@@ -73,4 +73,5 @@ def small_model() -> Any:
         max_position_embeddings=4096,
         tie_word_embeddings=True,
     )
-    return Qwen2ForCausalLM(config).eval()
+    model: Any = Qwen2ForCausalLM(config)
+    return model.eval()
