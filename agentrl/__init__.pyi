@@ -14,7 +14,7 @@ from agentrl.episode import Segment as Segment
 from agentrl.errors import ConfigError as ConfigError
 from agentrl.errors import InfrastructureError as InfrastructureError
 from agentrl.errors import ToolError as ToolError
-from agentrl.evaluation import bench as bench
+from agentrl.measuring import evaluate as evaluate
 from agentrl.message import Action as Action
 from agentrl.message import Call as Call
 from agentrl.message import Image as Image

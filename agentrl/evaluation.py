@@ -9,19 +9,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
 from agentrl.errors import ConfigError, InfrastructureError
-from agentrl.policies import Policy, play, policy_named
-from agentrl.progress import Progress, SilentProgress
+from agentrl.policies import Policy, play
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.attempt import not_started
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
-from agentrl.stopping import run_stoppable
 from agentrl.task import Split, Task, derive_seed
 
 
@@ -166,84 +163,3 @@ def named(spec: EnvSpec) -> Iterator[None]:
         raise ConfigError(f"{spec.name}: {error}; `agentrl check {spec.name}` tells more") from error
     except Exception as error:
         raise ConfigError(f"{spec.name} raised {type(error).__name__}: {error}") from error
-
-
-def bench(
-    spec: EnvSpec,
-    *,
-    policies: Sequence[str] | None = None,
-    tasks: int = 100,
-    level: int | None = None,
-    split: Split = "test",
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure policies on the same tasks; gives the JSON of `agentrl bench`.
-
-    Args:
-        spec: The environment.
-        policies: "random", "valid-random", "expert", or folders of models; without models what is possible.
-        tasks: How many.
-        level: Of the tasks; by default that of the environment's settings, else its lowest.
-        split: Of the tasks.
-        seed: Of tasks and random choices.
-        progress: Is told how far it is.
-
-    Raises:
-        ConfigError: An unknown policy, level or split, an expert that there is not, or an environment that
-            cannot be made or started or whose expert fails.
-    """
-    level = spec.level(level)
-    chosen = spec.tasks(split, level=level, seed=seed).take(tasks)
-    progress = progress or SilentProgress()
-    names = list(policies) if policies is not None else _default_policies(spec, progress)
-    for name in names:
-        _check_policy(spec, name)
-    rows = [
-        bench_row(
-            spec.name, level, split, name, run_stoppable(_bench_one(spec, name, chosen, seed, progress))
-        )
-        for name in names
-    ]
-    return {"results": rows}
-
-
-def _default_policies(spec: EnvSpec, progress: Progress) -> list[str]:
-    with named(spec):
-        names = possible_policies(spec)
-    if "expert" not in names:
-        progress.note(f"{spec.name} has no expert(observations): measured without one")
-    return names
-
-
-def _check_policy(spec: EnvSpec, name: str) -> None:
-    """Refuse before anything runs what cannot be measured."""
-    if not name:
-        raise ConfigError("--policy is empty: give random, valid-random, expert or a model folder")
-    if name == "expert":
-        with named(spec):
-            possible = has_expert(spec)
-        if not possible:
-            raise ConfigError(f"{spec.name} has no expert(observations): write one, or use another policy")
-    elif not Path(name).exists():
-        policy_named(name, spec.make)
-
-
-async def _bench_one(
-    spec: EnvSpec, policy: str, tasks: Sequence[Task], seed: int, progress: Progress
-) -> list[Episode]:
-    progress.phase(policy, len(tasks))
-    async with spec.open() as worker:
-        with named(spec):
-            await worker.new().close()
-        if Path(policy).exists():
-            from agentrl.checkpoint import table_of
-
-            async with table_of(policy) as table:
-                strategy = Independent(table=table, new_env=worker.new)
-                return await evaluate_model(
-                    strategy, tasks, sampling=Sampling(), seed=seed, watch=lambda _: progress.advance()
-                )
-        with named(spec):
-            chosen = policy_named(policy, worker.raw)
-            return await evaluate_policy(worker, tasks, chosen, seed=seed, watch=lambda _: progress.advance())

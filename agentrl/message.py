@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -61,6 +61,11 @@ class Action:
     calls: tuple[Call, ...] = ()
     malformed: tuple[str, ...] = ()
     """One sentence for each part that could not be read as a call; told to the model."""
+
+    def cut_off(self, tokens: int | None = None) -> Action:
+        """Give it as that of a turn which ended at the limit of its tokens: the model is told so."""
+        said = "the turn was cut off" + (f" after {tokens} tokens" if tokens is not None else "")
+        return replace(self, malformed=(*self.malformed, said))
 
     @property
     def is_answer(self) -> bool:

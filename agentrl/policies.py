@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from agentrl.adapter import Adapter, ran
-from agentrl.environment import StepResult
+from agentrl.environment import Observation, StepResult
 from agentrl.episode import Episode, Failure, Finish, Turn
 from agentrl.errors import ConfigError, InfrastructureError, unknown
 from agentrl.message import Action, Call
@@ -20,35 +21,59 @@ Generator = np.random.Generator
 WORD = re.compile(r"\w+")
 
 
-class Policy(Protocol):
-    """Chooses the next action from what a model would have read so far."""
+class OutOfContext(Exception):
+    """A policy cannot read any further: an outcome of what it said, as in a rollout."""
 
-    async def act(self, observations: Sequence[str], tools: Sequence[ToolSpec], rng: Generator) -> Action:
-        """Give the next action."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a model would have read and written so far."""
+
+    system: str
+    tools: Sequence[ToolSpec]
+    first: Observation
+    turns: Sequence[Turn] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """The words of each observation."""
+        return [self.first.text, *(turn.observation.text for turn in self.turns)]
+
+
+class Policy(Protocol):
+    """Chooses the next action from what was seen so far; it serves many episodes at once."""
+
+    async def act(self, seen: Seen, rng: Generator) -> Action:
+        """Give the next action.
+
+        Raises:
+            OutOfContext: It cannot go on.
+        """
         ...
 
 
 class RandomPolicy:
     """Garbage: random characters, unknown tools, broken arguments. What survives it survives a bad model."""
 
-    async def act(self, observations: Sequence[str], tools: Sequence[ToolSpec], rng: Generator) -> Action:
+    async def act(self, seen: Seen, rng: Generator) -> Action:
         """Give the next action."""
         text = "".join(map(chr, rng.integers(32, 1000, int(rng.integers(0, 20)))))
         if rng.random() < 0.3:
             return Action(text=text)
-        name = str(rng.choice([t.name for t in tools])) if tools and rng.random() < 0.7 else text
+        known = [t.name for t in seen.tools]
+        name = str(rng.choice(known)) if known and rng.random() < 0.7 else text
         return Action(calls=(Call(id="0", name=name, arguments={text or "x": text}),))
 
 
 class ValidRandomPolicy:
     """Actions that fit the schemas, made of the words seen so far: the floor of an environment."""
 
-    async def act(self, observations: Sequence[str], tools: Sequence[ToolSpec], rng: Generator) -> Action:
+    async def act(self, seen: Seen, rng: Generator) -> Action:
         """Give the next action."""
-        words = [w for text in observations for w in WORD.findall(text)] or ["0"]
-        if not tools or rng.random() < 0.3:
+        words = [w for text in seen.texts for w in WORD.findall(text)] or ["0"]
+        if not seen.tools or rng.random() < 0.3:
             return Action(text=str(rng.choice(words)))
-        spec = tools[int(rng.integers(len(tools)))]
+        spec = seen.tools[int(rng.integers(len(seen.tools)))]
         return Action(calls=(Call(id="0", name=spec.name, arguments=random_arguments(spec, words, rng)),))
 
 
@@ -62,9 +87,9 @@ class ExpertPolicy:
             )
         self._env = env
 
-    async def act(self, observations: Sequence[str], tools: Sequence[ToolSpec], rng: Generator) -> Action:
+    async def act(self, seen: Seen, rng: Generator) -> Action:
         """Give the next action."""
-        return as_action(await ran(self._env.expert, list(observations)))
+        return as_action(await ran(self._env.expert, seen.texts))
 
 
 def as_action(given: Any) -> Action:
@@ -119,22 +144,23 @@ async def play(env: Adapter, task: Task, policy: Policy, *, max_turns: int = 64,
     turns: list[Turn] = []
     failure: Failure | None = None
     last = StepResult(observation=await env.start(task))
-    first, reward = last.observation, 0.0
-    seen = [first.text]
+    first, reward, full = last.observation, 0.0, False
     try:
         while not last.done and len(turns) < max_turns:
-            action = await policy.act(seen, env.tools, rng)
+            seen = Seen(system=env.system, tools=env.tools, first=first, turns=turns)
+            action = await policy.act(seen, rng)
             last = await env.act(action)
-            seen.append(last.observation.text)
             reward += last.reward
             turns.append(as_turn(len(turns), action, last))
+    except OutOfContext:
+        full = True
     except InfrastructureError as error:
         failure = Failure.of(error, turn=len(turns))
     return Episode(
         id=task.id,
         task_id=task.id,
         group_id=task.id,
-        finish=finish_of(last, failure),
+        finish="max_context" if full else finish_of(last, failure),
         contexts=(),
         turns=tuple(turns),
         first=first,

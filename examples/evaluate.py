@@ -5,14 +5,14 @@ python examples/evaluate.py [TASKS [MODEL]]
 
 import sys
 
-from agentrl import bench, resolve_env
+from agentrl import evaluate, resolve_env
 
 
 def main(tasks: str = "50", *models: str) -> None:
     """Print success with its 95 % interval."""
     spec = resolve_env("code")
     for split in ("test", "ood"):
-        found = bench(spec, policies=["valid-random", "expert", *models], tasks=int(tasks), split=split)
+        found = evaluate(spec, policies=["valid-random", "expert", *models], tasks=int(tasks), split=split)
         for row in found["results"]:
             low, high = row["interval"]
             print(f"{split:5} {row['policy']:<14} {row['success']:.2f}  ({low:.2f} to {high:.2f})")

@@ -82,9 +82,14 @@ def at_least(least: int) -> Callable[[str], int]:
     return read
 
 
-def add_environment(parser: argparse.ArgumentParser) -> None:
+def add_environment(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the argument that names an environment, and what belongs to it."""
-    parser.add_argument("env", metavar="ENV", help="code, agentrl/Code-v0, module:Class or file.py:Class")
+    parser.add_argument(
+        "env",
+        metavar="ENV",
+        nargs="?" if optional else None,
+        help="code, agentrl/Code-v0, module:Class or file.py:Class",
+    )
     parser.add_argument("--unsafe-local", action="store_true", help="run the model's code without a sandbox")
 
 

@@ -6,7 +6,7 @@ import argparse
 import ast
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agentrl.errors import ConfigError, unknown
@@ -66,20 +66,38 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
+def settings_by_part(pairs: Iterable[str], parts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read the values of `--set` for each part of a command.
+
+    >>> settings_by_part(["env.high=5"], ["env", "policy"])
+    {'env': {'high': 5}, 'policy': {}}
+
+    Raises:
+        ConfigError: A part that the command does not have.
+    """
+    found: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for name, value in read_settings(pairs).items():
+        part, _, field = name.partition(".")
+        if part not in found or not field:
+            shown = " or ".join(f"{p}.FIELD=VALUE" for p in parts)
+            raise ConfigError(f"--set {name}: {unknown('part', part, parts)}; write {shown}")
+        found[part][field] = value
+    return found
+
+
 def environment_of(options: argparse.Namespace) -> EnvSpec:
     """Resolve the environment of a command that has no other parts.
 
     Raises:
         ConfigError: An unknown environment, part or setting, or --unsafe-local where nothing runs code.
     """
-    settings = {}
-    for name, value in read_settings(options.settings).items():
-        part, _, field = name.partition(".")
-        if part != "env" or not field:
-            raise ConfigError(f"--set {name}: {unknown('part', part, ['env'])}; write env.FIELD=VALUE")
-        settings[field] = value
+    return environment_with(options, settings_by_part(options.settings, ["env"])["env"])
+
+
+def environment_with(options: argparse.Namespace, settings: dict[str, Any]) -> EnvSpec:
+    """Resolve the environment of a command whose settings were read already."""
     if options.unsafe_local:
-        settings |= without_walls(options.env)
+        settings = settings | without_walls(options.env)
     return resolve_env(options.env, **settings)
 
 

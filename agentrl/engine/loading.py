@@ -47,6 +47,15 @@ def load_model(
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer
 
 
+def load_tokenizer(path_or_name: str | Path) -> Any:
+    """Load the tokenizer of a checkpoint folder alone, for a model that is served elsewhere.
+
+    Raises:
+        ConfigError: No such folder, no tokenizer in it, no stop id.
+    """
+    return _tokenizer(_folder(path_or_name))
+
+
 def _folder(path_or_name: str | Path) -> Path:
     path = Path(path_or_name).expanduser()
     if path.is_dir():

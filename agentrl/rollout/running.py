@@ -170,8 +170,7 @@ class Running:
         ids = self.turn_ids
         action = self.table.dialect.parse(ids, self.env.tools)
         if completion.finish == "length" and self.env.tools:
-            cut = f"the turn was cut off after {len(ids)} tokens"
-            return replace(action, malformed=(*action.malformed, cut))
+            return action.cut_off(len(ids))
         return action
 
     def _record(self, turn: int, action: Action, result: StepResult, generate: float, act: float) -> None:

@@ -6,26 +6,22 @@ import numpy as np
 
 from agentrl.bench.speed import engine as speed
 from agentrl.bench.speed.load import Load
+from agentrl.progress import SilentProgress
 
 SMALL = Load(groups=2, group_size=2, turns=2, system=8, completion=4.0, longest=12, observation=3)
 
 
 def test_every_way_samples_the_whole_load() -> None:
-    result = speed.engine(runs=1, sizes=("0.2M",), load=SMALL)
-    rows = {row["name"]: row for row in result["rows"]}
-    assert list(rows) == [
-        "engine 0.2M against generate",
-        "engine 0.2M against continuous batching",
-        "engine 0.2M against a bare loop",
-        "engine 0.2M against its fast mode",
+    claims = {c.name: c for c in speed.engine(SilentProgress(), runs=1, sizes=("0.2M",), load=SMALL)}
+    assert list(claims) == [
+        "engine.0.2M.generate",
+        "engine.0.2M.continuous_batching",
+        "engine.0.2M.a_bare_loop",
+        "engine.0.2M.its_fast_mode",
     ]
-    for row in rows.values():
-        assert row["ratio"] == row["median"] / row["peer"]["median"] > 0
-        assert row["held"] == (row["wanted"] is None or row["ratio"] >= row["wanted"])
-    wanted = [row for row in rows.values() if row["wanted"]]
-    assert result["name"] == "engine" and result["nearest"] in rows
-    assert result["ratio"] in [row["ratio"] for row in wanted]
-    assert result["held"] == all(row["held"] for row in wanted)
+    for claim in claims.values():
+        assert claim.ratio == claim.runs[0] / claim.peer.runs[0] > 0
+        assert claim.to_json()["held"] == (claim.ratio >= claim.wanted.value)
 
 
 def test_the_load_is_shared_log_normal_and_the_same_every_time() -> None:

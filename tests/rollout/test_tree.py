@@ -156,7 +156,10 @@ def test_a_copy_that_is_lost_costs_no_leaf() -> None:
 
 
 def test_what_cannot_be_forked_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ConfigError, match=r"not declared `deterministic`.*rollout.strategy=independent"):
+    with pytest.raises(
+        ConfigError,
+        match=r"Unforkable.lock cannot be copied.*deterministic = True.*rollout.strategy=independent",
+    ):
         grow(Unforkable, size=12, seed=5)
 
 
