@@ -21,6 +21,7 @@ from agentrl.errors import SandboxError
 from agentrl.rollout.independent import Independent
 from agentrl.toolkit import tool
 from agentrl.tools.sandbox import Limits, SandboxPool, open_pool
+from agentrl.tools.sandbox.types import Plan
 from tests.rollout.playing import Asks, collect, play, seen, strategy
 
 REPLY = json.dumps({"price": "ok", "unit": "each"})
@@ -178,7 +179,7 @@ def test_what_code_does_to_itself_stays_its_own_doing() -> None:
 
 def test_a_zygote_that_cannot_be_started_is_the_sandboxs_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        async with SandboxPool("namespaces", limits=Limits(), size=1):
+        async with SandboxPool(Plan(level="namespaces", limits=Limits()), size=1):
             pass
 
     monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # as on a disk where nothing can be made
