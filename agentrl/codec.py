@@ -18,7 +18,7 @@ TYPES: dict[str, type] = {
     t.__name__: t
     for t in (
         *(message.Text, message.Image, message.ToolResult, message.Call, message.Action),
-        *(environment.Observation, environment.CallRecord, task.Task),
+        *(environment.Observation, environment.CallRecord, environment.StepResult, task.Task),
         *(episode.Columns, episode.Segment, episode.Context, episode.Turn, episode.Failure),
         *(episode.Episode, episode.Group),
     )

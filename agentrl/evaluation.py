@@ -19,7 +19,7 @@ from agentrl.policies import Policy, play, policy_named
 from agentrl.progress import Progress, SilentProgress
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.independent import Independent
-from agentrl.rollout.protocol import WorkItem
+from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.stopping import run_stoppable
 from agentrl.task import Split, Task, derive_seed
 
@@ -84,7 +84,7 @@ def score(episodes: Sequence[Episode]) -> Score:
 
 
 async def evaluate_model(
-    strategy: Independent,
+    strategy: RolloutStrategy,
     tasks: Sequence[Task],
     *,
     sampling: Sampling,

@@ -9,7 +9,7 @@ from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
 from agentrl.errors import ConfigError
 from agentrl.evaluation import Score, evaluate_model, score
-from agentrl.rollout.independent import Independent
+from agentrl.rollout.protocol import RolloutStrategy
 from agentrl.task import Task
 
 
@@ -23,7 +23,9 @@ class Measured:
     """The sampled ones, in the order of the tasks."""
 
 
-async def measure(strategy: Independent, tasks: Sequence[Task], *, temperature: float, seed: int) -> Measured:
+async def measure(
+    strategy: RolloutStrategy, tasks: Sequence[Task], *, temperature: float, seed: int
+) -> Measured:
     """Attempt each task once sampled and once greedily.
 
     Raises:
@@ -35,7 +37,7 @@ async def measure(strategy: Independent, tasks: Sequence[Task], *, temperature: 
 
 
 async def attempt_all(
-    strategy: Independent, tasks: Sequence[Task], temperature: float, seed: int
+    strategy: RolloutStrategy, tasks: Sequence[Task], temperature: float, seed: int
 ) -> list[Episode]:
     """Attempt each task once."""
     episodes = await evaluate_model(strategy, tasks, sampling=Sampling(temperature=temperature), seed=seed)

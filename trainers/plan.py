@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,14 @@ from typing import Any
 from agentrl.errors import ConfigError, unknown
 from agentrl.registry import EnvSpec, check_settings, resolve_env
 from agentrl.rollout.protocol import Limits
+from agentrl.store.database import check_url
+from agentrl.trainers.checkpoints import CheckpointSettings
 from agentrl.trainers.configure import read_value, with_settings
 from agentrl.trainers.recipe import Recipe
 
 TINY = "tiny"
+PARTS = ("env", "rollout", "eval", "tiny", "checkpoint", "store", "algorithm")
+"""What a setting's name may begin with; without one it is the algorithm's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,17 @@ class TinySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """Where a run's rows go."""
+
+    url: str = ""
+    """Of a PostgreSQL database that several runs may share; '' is `run.db` in the run's folder."""
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A resolved run."""
 
@@ -79,6 +94,8 @@ class Plan:
     rollout: RolloutSettings
     evaluation: EvalSettings
     tiny_settings: TinySettings
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
 
     @property
     def tiny(self) -> bool:
@@ -99,6 +116,8 @@ class Plan:
             "seed": self.seed,
             "rollout": dataclasses.asdict(self.rollout),
             "eval": dataclasses.asdict(self.evaluation),
+            "checkpoint": dataclasses.asdict(self.checkpoint),
+            "store": dataclasses.asdict(self.store),
             **({"tiny": dataclasses.asdict(self.tiny_settings)} if self.tiny else {}),
         }
 
@@ -120,7 +139,8 @@ def make_plan(
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
         seed: Every random choice follows from it.
-        settings: "env.x", "rollout.x", "eval.x" and "tiny.x" go to those parts, other names to the algorithm.
+        settings: "env.x", "rollout.x", "eval.x", "tiny.x", "checkpoint.x" and "store.x" go to those parts,
+            other names to the algorithm.
 
     Raises:
         ConfigError: Something does not exist; names the nearest.
@@ -150,6 +170,8 @@ def make_plan(
         rollout=rollout,
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
         tiny_settings=read_part(TinySettings, "tiny", parts["tiny"]),
+        checkpoint=read_part(CheckpointSettings, "checkpoint", parts["checkpoint"]),
+        store=read_part(StoreSettings, "store", parts["store"]),
     )
 
 
@@ -188,7 +210,7 @@ def split_settings(settings: Mapping[str, Any], *, name: str) -> dict[str, dict[
     >>> split_settings({"clip_low": 0.1, "env.high": 5}, name="grpo")["algorithm"]
     {'clip_low': 0.1}
     """
-    parts: dict[str, dict[str, Any]] = {p: {} for p in ("env", "rollout", "eval", "tiny", "algorithm")}
+    parts: dict[str, dict[str, Any]] = {p: {} for p in PARTS}
     for key, value in settings.items():
         part, dot, field = key.rpartition(".")
         part = "algorithm" if not dot or part == name else part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -23,9 +23,14 @@ from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
 from agentrl.runs import RunFolder, check_name, default_name, open_run
+from agentrl.stopping import run_stoppable
+from agentrl.store.errors import StoreError
+from agentrl.store.journal import Journal, NoJournal
+from agentrl.store.store import TRAIN
 from agentrl.task import Split, Task, derive_seed
 from agentrl.trainers.estimate import estimate
 from agentrl.trainers.inspecting import inspected
+from agentrl.trainers.keeping import Keeper, restore, set_rng_state
 from agentrl.trainers.loop import Loop
 from agentrl.trainers.measure import Measured, measure
 from agentrl.trainers.metrics import StepMetrics
@@ -71,34 +76,61 @@ def train(
     if dry_run:
         return asyncio.run(preview(plan, progress))
     folder = open_run(name, plan.config(), fresh=fresh)
-    if folder.result is not None and not inspect:
+    if folder.lock is None and folder.result is not None and not inspect:
         progress.note(f"{folder.path} is finished: this is its result; --fresh trains it anew")
         return folder.result
+    with kept(plan, folder, progress) as keeper:
+        if inspect and (keeper.step or folder.lock is None):
+            raise ConfigError(
+                f"--inspect shows the first step, which {folder.path} is behind: choose another --run NAME, "
+                "or --fresh to replace it"
+            )
+        session = Session(plan=plan, folder=folder, keeper=keeper, progress=progress, inspect=inspect)
+        return run_stoppable(session.run())
+
+
+@contextlib.contextmanager
+def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
+    """Hold a run's store and lock; says how to go on when it is interrupted, and leaves no empty folder."""
     try:
-        return asyncio.run(Session(plan=plan, folder=folder, progress=progress, inspect=inspect).run())
-    except ConfigError:
-        folder.discard_empty()
-        raise
+        keeper = Keeper.open(folder, plan)
+        keeper.greet(progress, plan.recipe.steps)
+        try:
+            yield keeper
+        except ConfigError as error:
+            nothing = keeper.store.last_step == 0 and not isinstance(error, StoreError)
+            keeper.close()
+            if nothing:
+                folder.discard()
+            raise
+        except KeyboardInterrupt:
+            done = f"{keeper.step} of {plan.recipe.steps} steps are saved in {folder.path}"
+            progress.note(f"{done}; the same command goes on from there")
+            raise
+        finally:
+            keeper.close()
+    finally:
+        folder.close()
 
 
 async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Resolve everything, make the model, train nothing."""
     async with plan.spec.open() as worker:
-        student, _ = await make_student(plan, worker)
+        student, _ = await make_student(plan, worker, NoJournal())
     report = plan.config() | estimate(student, plan)
     for key, value in report.items():
         progress.note(f"{key}: {value}")
     return report
 
 
-async def make_student(plan: Plan, worker: Worker) -> tuple[Student, Tiny | None]:
+async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[Student, Tiny | None]:
     """Load the checkpoint, or make a tiny model of the environment's texts."""
     if not plan.tiny:
         return load_student(plan.model, plan.rollout.limits(Limits())), None
     with named(plan):
         tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
         shape = TinyShape(**asdict(plan.tiny_settings))
-        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape)
+        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal)
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
     limits = plan.rollout.limits(limits)
     return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, limits=limits), tiny
@@ -126,6 +158,7 @@ class Session:
 
     plan: Plan
     folder: RunFolder
+    keeper: Keeper
     progress: Progress
     inspect: bool = False
     wrap: Callable[[Environment], Environment] = as_it_is
@@ -139,6 +172,7 @@ class Session:
     async def run(self) -> dict[str, Any]:
         """Train, measure, save."""
         torch.manual_seed(self.plan.seed)
+        self.steps = self.keeper.steps()
         async with self.plan.spec.open() as worker:
             student = await self.make(worker)
             await self.warm_up(worker)
@@ -152,7 +186,7 @@ class Session:
     async def make(self, worker: Worker) -> Student:
         """Make or load the model."""
         with self.timed("model"):
-            student, self.tiny = await make_student(self.plan, worker)
+            student, self.tiny = await make_student(self.plan, worker, self.keeper.store)
         self.progress.note(f"{self.plan.spec.name}: {describe(student, self.tiny)}, seed {self.plan.seed}")
         return student
 
@@ -160,11 +194,24 @@ class Session:
         """Warm-start a tiny model; a checkpoint has no warm start."""
         if self.tiny is None:
             return
+        if (start := self.keeper.start()) is not None:
+            restore(self.tiny.model, start)
+            self.warm, self.seconds = WarmStartReport(**start["warm"]), dict(start["seconds"])
+            return
         with self.timed("warm_start"), named(self.plan):
             tasks = self.plan.spec.tasks(
                 "train", level=self.plan.level, seed=derive_seed("warm", self.plan.seed)
             )
-            self.warm = await warm_start(self.tiny, worker, tasks, seed=self.plan.seed, on_step=self.warming)
+            self.warm = await warm_start(
+                self.tiny,
+                worker,
+                tasks,
+                seed=self.plan.seed,
+                on_step=self.warming,
+                journal=self.keeper.store,
+                milestones=self.keeper.milestones(),
+            )
+        self.keeper.save_start(self.tiny.model, warm=asdict(self.warm), seconds=self.seconds)
         self.progress.note(f"warm start: {self.warm}")
 
     def warming(self, step: WarmStartStep) -> None:
@@ -195,7 +242,10 @@ class Session:
         with self.timed("evaluate"):
             chosen = self.held_out(split)
             found = await measure(
-                strategy, chosen, temperature=self.plan.recipe.temperature, seed=self.plan.seed
+                self.keeper.recorded(strategy, name),
+                chosen,
+                temperature=self.plan.recipe.temperature,
+                seed=self.plan.seed,
             )
         self.measured[name] = found
         sampled, greedy = found.sampled, found.greedy
@@ -218,20 +268,25 @@ class Session:
         loop = Loop(
             recipe=recipe,
             tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
-            strategy=strategy,
+            strategy=self.keeper.recorded(strategy, TRAIN, lambda: loop.next_step + 1),
             engine=strategy.table.engine,
             updater=Updater(student.model, settings, total_steps=recipe.steps, seed=plan.seed),
             seed=plan.seed,
+            commit=lambda metrics: self.keeper.commit(loop, metrics, self.seconds),
             sinks=(self.record,),
         )
-        self.progress.phase(recipe.name.upper(), recipe.steps)
+        if (state := self.keeper.found) is not None:
+            loop.keep_reference()
+            loop.load_state_dict(state)
+            set_rng_state(state["rng"])
+            self.seconds = dict(state["seconds"])
+        self.progress.phase(recipe.name.upper(), recipe.steps - loop.next_step)
         with self.timed("train"):
             await loop.run()
 
     def record(self, metrics: StepMetrics) -> None:
-        """Write down and show a step."""
+        """Show a step."""
         self.steps.append(metrics)
-        self.folder.append_metrics(asdict(metrics))
         shown = {
             "reward": metrics.reward_mean,
             "success": metrics.success,
