@@ -141,10 +141,10 @@ def folder_of(name: str, root: Path | None = None) -> Path:
 
 def erase(folder: Path, config: Mapping[str, Any], *, but: set[str]) -> None:
     """Remove what a run has written, in its folder and in a database that it shares."""
-    if url := config.get("store", {}).get("url"):
-        from agentrl.store.store import Store
+    if config.get("store", {}).get("url"):
+        from agentrl.store.store import open_store
 
-        store = Store(folder, run=config[ID], url=url)
+        store = open_store(folder, config)
         store.erase()
         store.close()
     for path in folder.iterdir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agentrl.engine.protocol import Sampling
@@ -24,15 +24,15 @@ class Measured:
 
 
 async def measure(
-    strategy: RolloutStrategy, tasks: Sequence[Task], *, temperature: float, seed: int
+    played: Callable[[str], RolloutStrategy], tasks: Sequence[Task], *, temperature: float, seed: int
 ) -> Measured:
-    """Attempt each task once sampled and once greedily.
+    """Attempt each task once sampled and once greedily, with the strategies `played("sampled")` and "greedy".
 
     Raises:
         ConfigError: Every episode failed, so that nothing was measured; names the first failure.
     """
-    sampled = await attempt_all(strategy, tasks, temperature, seed)
-    greedy = await attempt_all(strategy, tasks, 0.0, seed)
+    sampled = await attempt_all(played("sampled"), tasks, temperature, seed)
+    greedy = await attempt_all(played("greedy"), tasks, 0.0, seed)
     return Measured(sampled=score(sampled), greedy=score(greedy), episodes=tuple(sampled))
 
 

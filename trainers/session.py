@@ -242,7 +242,7 @@ class Session:
         with self.timed("evaluate"):
             chosen = self.held_out(split)
             found = await measure(
-                self.keeper.recorded(strategy, name),
+                lambda how: self.keeper.recorded(strategy, f"{name}-{how}"),
                 chosen,
                 temperature=self.plan.recipe.temperature,
                 seed=self.plan.seed,

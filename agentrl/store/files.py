@@ -22,6 +22,11 @@ def write_whole(target: Path, data: bytes) -> Path:
     return target
 
 
+def size_of(folder: Path) -> int:
+    """Give the bytes of all files in a folder."""
+    return sum(f.lstat().st_size for f in folder.rglob("*") if not f.is_dir())
+
+
 def sync(path: Path) -> None:
     """Make a file's content, or a folder's list of names, reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)

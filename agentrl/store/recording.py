@@ -32,17 +32,18 @@ class Recorded:
         """Give the groups that were found, then the others as they finish."""
         step = self.step()
         found = self.store.groups(phase=self.phase, step=step)
-        digests = {item.group_id: digest(item) for item in work}
+        items = {item.group_id: item for item in work}
         missing = []
         for item in work:
-            episodes = found.get(digests[item.group_id])
+            episodes = found.get(digest(item))
             if episodes is None or any(e.failure is not None for e in episodes):
                 missing.append(item)
             else:
                 yield Group(id=item.group_id, episodes=episodes)
         async with aclosing(cast(Any, self.inner.collect(missing))) as finished:
             async for group in finished:
-                self.store.record(group, phase=self.phase, step=step, work=digests[group.id])
+                item = items[group.id]
+                self.store.record(group, item.task, phase=self.phase, step=step, work=digest(item))
                 yield group
 
 

@@ -9,13 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select
 
 from agentrl.codec import from_bytes, to_bytes
 from agentrl.episode import Episode, Group
 from agentrl.store.database import named, open_database, shown, synchronous
 from agentrl.store.errors import StoreError
-from agentrl.store.tables import EPISODES, JOURNAL, METRICS, STEPS
+from agentrl.store.tables import EPISODES, JOURNAL, METADATA, METRICS, STEPS, TASKS
+from agentrl.task import Task
 
 Result = TypeVar("Result")
 TRAIN = "train"
@@ -98,8 +99,8 @@ class Store:
 
     # --------------------------------------------------------------- episodes
 
-    def record(self, group: Group, *, phase: str, step: int, work: str) -> None:
-        """Write the episodes of a finished group, soon."""
+    def record(self, group: Group, task: Task, *, phase: str, step: int, work: str) -> None:
+        """Write the episodes of a finished group and their task, soon."""
 
         def write(connection: Connection) -> None:
             same = (self._phase(phase), EPISODES.c.step == step, EPISODES.c.work == work)
@@ -108,6 +109,7 @@ class Store:
             common = {"run": self.run, "phase": phase, "step": step, "work": work}
             if rows:
                 connection.execute(insert(EPISODES), [common | row for row in rows])
+            self._replace(connection, TASKS, {"id": plain(task.id)}, to_bytes(task))
 
         self._later(write)
 
@@ -123,15 +125,17 @@ class Store:
             found.setdefault(work, []).append(from_bytes(data))
         return {work: tuple(episodes) for work, episodes in found.items()}
 
-    def episode(self, name: str) -> tuple[str, Episode] | None:
-        """Give the episode of this id, and its phase: the latest one, where several phases have it."""
-        query = (
-            select(EPISODES.c.phase, EPISODES.c.data)
-            .where(EPISODES.c.run == self.run, EPISODES.c.id == plain(name))
-            .order_by(EPISODES.c.step.desc(), EPISODES.c.phase)
-        )
-        row = self._read(lambda c: c.execute(query).first())
-        return None if row is None else (row[0], from_bytes(row[1]))
+    def episodes(self, name: str) -> dict[str, Episode]:
+        """Give the episodes of this id by the phase that they were played in."""
+        query = select(EPISODES.c.phase, EPISODES.c.data)
+        query = query.where(EPISODES.c.run == self.run, EPISODES.c.id == plain(name))
+        return {phase: from_bytes(data) for phase, data in self._read(lambda c: c.execute(query).all())}
+
+    def task(self, name: str) -> Task:
+        """Give the task of this id, which an episode names."""
+        query = select(TASKS.c.data).where(TASKS.c.run == self.run, TASKS.c.id == plain(name))
+        task: Task = from_bytes(self._read(lambda c: c.execute(query).scalar_one()))
+        return task
 
     def ids(self) -> list[str]:
         """Give the ids of all episodes, in the order of the steps."""
@@ -139,21 +143,11 @@ class Store:
         query = query.order_by(EPISODES.c.step, EPISODES.c.phase, EPISODES.c.id)
         return [row[0] for row in self._read(lambda c: c.execute(query).all())]
 
-    def count(self) -> int:
-        """How many episodes there are."""
-        query = select(func.count()).where(EPISODES.c.run == self.run)
-        return int(self._read(lambda c: c.execute(query).scalar_one()))
-
     # ---------------------------------------------------------------- journal
 
     def keep(self, name: str, value: Any) -> None:
         """Write down a result under a name, soon; see `agentrl.codec` for what may be in it."""
-
-        def write(connection: Connection) -> None:
-            connection.execute(delete(JOURNAL).where(JOURNAL.c.run == self.run, JOURNAL.c.name == name))
-            connection.execute(insert(JOURNAL), {"run": self.run, "name": name, "data": to_bytes(value)})
-
-        self._later(write)
+        self._later(lambda connection: self._replace(connection, JOURNAL, {"name": name}, to_bytes(value)))
 
     def kept(self, name: str) -> Any:
         """Give a result that was written down; None where there is none."""
@@ -164,7 +158,11 @@ class Store:
     def forget(self, prefix: str) -> None:
         """Remove the results whose names begin so."""
         mine = (JOURNAL.c.run == self.run, JOURNAL.c.name.startswith(prefix, autoescape=True))
-        self._later(lambda connection: _execute(connection, delete(JOURNAL).where(*mine)))
+
+        def write(connection: Connection) -> None:
+            connection.execute(delete(JOURNAL).where(*mine))
+
+        self._later(write)
 
     # ------------------------------------------------------------------- life
 
@@ -172,7 +170,7 @@ class Store:
         """Remove everything of this run."""
 
         def write(connection: Connection) -> None:
-            for table in (STEPS, METRICS, EPISODES, JOURNAL):
+            for table in METADATA.sorted_tables:
                 connection.execute(delete(table).where(table.c.run == self.run))
 
         self._wait()
@@ -191,6 +189,12 @@ class Store:
 
     def _phase(self, phase: str) -> ColumnElement[bool]:
         return (EPISODES.c.run == self.run) & (EPISODES.c.phase == phase)
+
+    def _replace(self, connection: Connection, table: Table, key: Mapping[str, str], data: bytes) -> None:
+        """Write one row in the place of the one that has its key."""
+        same = [table.c[name] == value for name, value in key.items()]
+        connection.execute(delete(table).where(table.c.run == self.run, *same))
+        connection.execute(insert(table), {"run": self.run, **key, "data": data})
 
     def _later(self, write: Callable[[Connection], None]) -> None:
         while self._pending and (self._pending[0].done() or len(self._pending) >= WAITING):
@@ -219,8 +223,13 @@ class Store:
         return self._thread.submit(run)
 
 
-def _execute(connection: Connection, statement: Any) -> None:
-    connection.execute(statement)
+def open_store(folder: Path, config: Mapping[str, Any]) -> Store:
+    """Open the rows of a run by its configuration.
+
+    Raises:
+        StoreError: They cannot be opened.
+    """
+    return Store(folder, run=config["id"], url=config.get("store", {}).get("url", ""))
 
 
 def episode_row(episode: Episode, place: int) -> dict[str, Any]:

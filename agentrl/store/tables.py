@@ -61,6 +61,16 @@ EPISODES = Table(
 )
 """Every episode: `work` is the digest of what was asked for, `data` the whole episode (`agentrl.codec`)."""
 
+TASKS = Table(
+    "tasks",
+    METADATA,
+    Column("run", String(32), nullable=False),
+    Column("id", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run", "id"),
+)
+"""The tasks of the episodes, so that any of them can be replayed."""
+
 JOURNAL = Table(
     "journal",
     METADATA,

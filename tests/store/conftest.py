@@ -18,7 +18,7 @@ from tests.store.nursery import Nursery
 from tests.trainers.tiny_envs import LookUp
 
 HERE = Path(__file__).parent
-STEPS = 4
+STEPS = 3
 TIMINGS = ("seconds", "per_second", "idle_share")
 
 
@@ -46,11 +46,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(checkpoint: Path, *more: str, env: str = "word.py:Word", name: str = "x") -> tuple[str, ...]:
     """Give the words of a small training run."""
     settings = {
-        "groups_per_step": 3,
+        "groups_per_step": 2,
         "group_size": 3,
         "minibatches": 2,
-        "eval.tasks": 3,
-        "rollout.max_tokens_per_turn": 6,
+        "eval.tasks": 2,
+        "rollout.max_tokens_per_turn": 5,
         "rollout.max_episodes": 1,
         "learning_rate": 0.003,
         "kl": 0.01,

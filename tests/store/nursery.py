@@ -2,8 +2,8 @@
 
     python nursery.py          one JSON command a line on stdin, one JSON answer a line on stdout
 
-A child may be told to kill its own process group at a call, such as the third time that something is about to be
-synced. Python's profiler sees the calls, so nothing is replaced.
+A child may be told to kill its own process group at a call, such as the third time that something is about to
+be synced. Python's profiler sees the calls, so nothing is replaced.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def serve() -> None:
         if "words" in command:
             if (pid := os.fork()) == 0:
                 child(command)
-            answer = {"pid": pid}
+            answer: dict[str, int | None] = {"pid": pid}
         else:
             pid = command.get("wait") or command["poll"]
             if pid not in ended:

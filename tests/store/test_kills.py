@@ -9,9 +9,14 @@ import pytest
 from tests.store.conftest import Outcome, command, outcome
 from tests.store.nursery import Nursery, Point
 
-PLACES = (
+FIRST = (
     Point(function="RunLock.__init__", event="return"),
     Point(function="Keeper.open", event="return"),
+    Point(function="Store.record.<locals>.write", event="return"),
+    Point(function="evaluate_model", event="call"),
+)
+"""Before the first step."""
+PLACES = (
     Point(function="Store.record.<locals>.write", event="return", count=2),
     Point(function="Store.commit.<locals>.write", event="return", count=2),
     Point(function="Store.commit", event="return", count=2),
@@ -21,8 +26,10 @@ PLACES = (
     Point(function="TorchEngine.update", event="call", count=3),
     Point(function="TorchEngine.update", event="return", count=2),
     Point(function="Optimiser.apply", event="call", count=4),
-    Point(function="Word.step", event="call", count=40),
-    Point(function="evaluate_model", event="call", count=4),
+    Point(function="Word.step", event="call", count=26),
+    Point(function="Word.step", event="return", count=33),
+    Point(function="load_weights", event="return"),
+    Point(function="evaluate_model", event="call", count=40),
     Point(function="Session.finish", event="call"),
     Point(function="save_folder", event="return"),
 )
@@ -41,27 +48,46 @@ def same(killed: Outcome, undisturbed: Outcome) -> None:
     assert killed.episodes == undisturbed.episodes
 
 
+def kill(nursery: Nursery, checkpoint: Path, place: Path, *points: Point) -> None:
+    for point in points:
+        code, child = nursery.run(*command(checkpoint), folder=place, kill=point)
+        assert code == -9, f"never came to {point}: {child.err}"
+
+
 @pytest.mark.parametrize("point", PLACES, ids=str)
 def test_killed_at_a_point(
     point: Point, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
-    code, child = nursery.run(*command(checkpoint), folder=place, kill=point)
-    assert code == -9, f"never came there: {child.err}"
+    kill(nursery, checkpoint, place, point)
     same(finish(nursery, checkpoint, place), undisturbed)
 
 
-def test_killed_again_and_again(
+def test_killed_before_the_first_step_over_and_over(
     nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
-    rng = random.Random(7)
-    kills = 0
-    while kills < 6:
+    kill(nursery, checkpoint, place, *FIRST)
+    same(finish(nursery, checkpoint, place), undisturbed)
+
+
+def test_killed_while_it_resumes(
+    nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
+) -> None:
+    resuming = (Point(function=f, event="return") for f in ("Store.rewind", "Loop.load_state_dict"))
+    kill(nursery, checkpoint, place, Point(function="Store.commit", event="return", count=2), *resuming)
+    same(finish(nursery, checkpoint, place), undisturbed)
+
+
+def test_killed_at_random(nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome) -> None:
+    """At most a step's work is done again for each kill."""
+    rng, kills = random.Random(7), 0
+    while kills < 5:
         child = nursery.start(*command(checkpoint), folder=place)
-        if child.wait_at_most(rng.uniform(0.0, 1.5)) is not None:
+        if child.wait_at_most(rng.uniform(0.1, 1.5)) is None:
+            child.kill()
+            kills += 1
+        if child.wait() == 0:
             break
-        child.kill()
-        child.wait()
-        kills += 1
     killed = finish(nursery, checkpoint, place)
     same(killed, undisturbed)
-    assert kills >= 3
+    a_step = 2 * 2 * 3
+    assert killed.executed <= undisturbed.executed + kills * a_step

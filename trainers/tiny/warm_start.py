@@ -238,7 +238,7 @@ class WarmStart:
             )
 
     async def train(self, phase: str, draw: Draw, *, steps: int, rate: float, final: float) -> None:
-        """Take steps on batches that `draw` gives, unless it was done; the rate falls over the second half."""
+        """Take steps on batches that `draw` gives, unless it was done; the rate falls in the second half."""
         if await self.milestones.pass_by(self.taken + steps, self.updater, self.stocks):
             self.taken += steps
             return
