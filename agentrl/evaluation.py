@@ -198,7 +198,7 @@ def bench(
         spec: The environment.
         policies: "random", "valid-random", "expert", or folders of models; without models what is possible.
         tasks: How many.
-        level: Of the tasks; the environment's first by default.
+        level: Of the tasks; by default that of the environment's settings, else its lowest.
         split: Of the tasks.
         seed: Of tasks and random choices.
         progress: Is told how far it is.
@@ -207,7 +207,7 @@ def bench(
         ConfigError: An unknown policy, level or split, an expert that there is not, or an environment that
             cannot be made or started or whose expert fails.
     """
-    level = spec.levels[0] if level is None else level
+    level = spec.level(level)
     chosen = spec.tasks(split, level=level, seed=seed).take(tasks)
     progress = progress or SilentProgress()
     names = list(policies) if policies is not None else _default_policies(spec, progress)
@@ -232,6 +232,8 @@ def _default_policies(spec: EnvSpec, progress: Progress) -> list[str]:
 
 def _check_policy(spec: EnvSpec, name: str) -> None:
     """Refuse before anything runs what cannot be measured."""
+    if not name:
+        raise ConfigError("--policy is empty: give random, valid-random, expert or a model folder")
     if name == "expert":
         with named(spec):
             possible = has_expert(spec)

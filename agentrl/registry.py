@@ -85,8 +85,7 @@ class EnvSpec:
         """
         if split not in self.splits:
             raise ConfigError(f"{self.name}: {unknown('split', split, self.splits)}")
-        if level not in self.levels:
-            raise ConfigError(f"{self.name}: level={level}: it has levels {', '.join(map(str, self.levels))}")
+        self._refuse(level)
         own = getattr(self.kind, "tasks", None)
         if own is not None:
             source: TaskSource = own(split, level=level, seed=seed)
@@ -97,6 +96,23 @@ class EnvSpec:
     def levels(self) -> tuple[int, ...]:
         """The levels that it has."""
         return tuple(getattr(self.kind, "levels", (0,)))
+
+    def level(self, chosen: int | None) -> int:
+        """Give the level of the tasks: the one chosen, else the environment's setting, else its lowest.
+
+        Raises:
+            ConfigError: The choice and the setting differ, or there is no such level.
+        """
+        setting = self.settings.get("level")
+        if None not in (chosen, setting) and chosen != setting:
+            raise ConfigError(f"{self.name}: level {chosen} and env.level={setting} differ: give one of them")
+        level = int(next(x for x in (chosen, setting, self.levels[0]) if x is not None))
+        self._refuse(level)
+        return level
+
+    def _refuse(self, level: int) -> None:
+        if level not in self.levels:
+            raise ConfigError(f"{self.name}: level={level}: it has levels {', '.join(map(str, self.levels))}")
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -29,7 +29,7 @@ from agentrl.trainers.tiny.start import more_sft
 Control = Literal["no-tool", "shuffled-reward", "more-sft"]
 CONTROLS: tuple[Control, ...] = ("no-tool", "shuffled-reward", "more-sft")
 RECIPE = {
-    "steps": 40,
+    "steps": 32,
     "groups_per_step": 16,
     "learning_rate": 7e-4,
     "tiny.layers": 1,

@@ -42,6 +42,8 @@ class Loop:
         commit: Makes a finished step last; `state_dict` is what a resumed run needs.
         sinks: Called with the metrics of each step once it is committed: progress line, TensorBoard.
         next_step: The step that comes next, counted from 0; above 0 when a run is resumed.
+        done: Metrics of all steps so far; with those before the interruption when a run is resumed.
+        stopped: Why the run ended before its last step; '' where it did not.
         state: What parts keep from step to step.
     """
 
@@ -55,6 +57,8 @@ class Loop:
     commit: Commit = keep_nothing
     sinks: tuple[Sink, ...] = ()
     next_step: int = 0
+    done: list[StepMetrics] = field(default_factory=list)
+    stopped: str = ""
     state: dict[str, dict[str, Any]] = field(default_factory=dict)
     watch: FailureWatch = field(init=False)
 
@@ -67,14 +71,24 @@ class Loop:
         self.watch = FailureWatch(self.recipe.failures)
 
     async def run(self) -> list[StepMetrics]:
-        """Run all steps that are left.
+        """Run the steps that are left, as long as the recipe does not stop; gives the metrics of all steps.
 
         Raises:
             FailureBudgetSpent: Too many episodes failed.
             NonFiniteError: A loss or gradient is not finite.
         """
         await self.prepare()
-        return [(await self.step()).metrics for _ in range(self.next_step, self.recipe.steps)]
+        while self.next_step < self.recipe.steps and not self.stopped:
+            await self.step()
+            self.stopped = self._reason_to_stop()
+        return self.done
+
+    def _reason_to_stop(self) -> str:
+        stop = self.recipe.stop
+        if stop == "auto":
+            raise ConfigError("recipe.stop is 'auto': call recipe.resolved(from_scratch=…) first")
+        left = self.recipe.steps - self.next_step
+        return (stop and left and stop(self.done)) or ""
 
     async def prepare(self) -> None:
         """Give the engine the trainer's weights, and keep the reference model where there is none yet."""
@@ -115,6 +129,7 @@ class Loop:
         await self.commit(metrics)
         for sink in self.sinks:
             sink(metrics)
+        self.done.append(metrics)
         return end
 
     def state_dict(self) -> dict[str, Any]:

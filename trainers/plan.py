@@ -151,9 +151,7 @@ def make_plan(
         parts["algorithm"]["steps"] = steps
     spec = find_env(env, parts["env"])
     rollout = read_part(RolloutSettings, "rollout", parts["rollout"])
-    level = spec.levels[0] if rollout.level is None else rollout.level
-    level = int(spec.settings.get("level", level)) if rollout.level is None else level
-    spec.tasks("train", level=level)
+    level = spec.level(rollout.level)
     if not model:
         raise ConfigError("--model is empty: give 'tiny' or a checkpoint folder")
     if model != TINY and not Path(model).exists():

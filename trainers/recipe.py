@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from agentrl.errors import ConfigError
@@ -23,6 +23,7 @@ from agentrl.trainers.parts import (
     Surrogate,
     forward_spec,
 )
+from agentrl.trainers.saturation import FROM_SCRATCH, Saturation, Stop
 from agentrl.trainers.standard import (
     EnvironmentReward,
     FixedBounds,
@@ -62,6 +63,8 @@ class Recipe:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The keywords that made it; with `name` they reproduce it."""
     steps: int = 40
+    stop: Stop | Literal["auto"] | None = None
+    """Ends a run before its last step; `auto`: see `resolved`."""
     groups_per_step: int = 32
     group_size: int = 8
     temperature: float = 1.0
@@ -97,6 +100,17 @@ class Recipe:
         if self.truncation not in ("keep", "mask"):
             raise ConfigError(f"truncation={self.truncation!r}: need 'keep' or 'mask'")
         self.forward_spec()
+
+    def resolved(self, *, from_scratch: bool) -> Recipe:
+        """Fill in what was left open: the learning rate, and when to stop.
+
+        >>> Recipe(name="mine", stop="auto").resolved(from_scratch=True).stop
+        Saturation(success=0.985, window=5)
+        """
+        stop = self.stop
+        if stop == "auto":
+            stop = Saturation(success=FROM_SCRATCH) if from_scratch else None
+        return replace(self, stop=stop, optimiser=self.optimiser.resolved(from_scratch=from_scratch))
 
     def forward_spec(self) -> ForwardSpec:
         """Gather what the parts read; nothing else is computed."""

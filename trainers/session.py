@@ -133,6 +133,11 @@ async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[St
         tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal)
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
     limits = plan.rollout.limits(limits)
+    if limits.max_context is not None and limits.max_context < tiny.longest:
+        raise ConfigError(
+            f"rollout.max_context={limits.max_context}: an expert's episode takes {tiny.longest} tokens: "
+            "give that many or more, or shorten the task"
+        )
     return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, limits=limits), tiny
 
 
@@ -166,6 +171,8 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     measured: dict[str, Measured] = field(default_factory=dict)
     steps: list[StepMetrics] = field(default_factory=list)
+    stopped: str = ""
+    """Why training ended before its last step; '' where it did not."""
     tiny: Tiny | None = None
     warm: WarmStartReport | None = None
 
@@ -261,16 +268,15 @@ class Session:
     async def reinforce(self, student: Student, strategy: Independent) -> None:
         """Run the loop of reinforcement learning."""
         plan = self.plan
-        recipe = plan.recipe
+        recipe = plan.recipe.resolved(from_scratch=plan.tiny)
         if self.inspect:
             recipe = replace(recipe, callbacks=(*recipe.callbacks, partial(self.show, student.dialect)))
-        settings = recipe.optimiser.resolved(from_scratch=plan.tiny)
         loop = Loop(
             recipe=recipe,
             tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
             strategy=self.keeper.recorded(strategy, TRAIN, lambda: loop.next_step + 1),
             engine=strategy.table.engine,
-            updater=Updater(student.model, settings, total_steps=recipe.steps, seed=plan.seed),
+            updater=Updater(student.model, recipe.optimiser, total_steps=recipe.steps, seed=plan.seed),
             seed=plan.seed,
             commit=lambda metrics: self.keeper.commit(loop, metrics, self.seconds),
             sinks=(self.record,),
@@ -283,6 +289,9 @@ class Session:
         self.progress.phase(recipe.name.upper(), recipe.steps - loop.next_step)
         with self.timed("train"):
             await loop.run()
+        self.stopped = loop.stopped
+        if loop.stopped:
+            self.progress.note(loop.stopped)
 
     def record(self, metrics: StepMetrics) -> None:
         """Show a step."""
@@ -310,6 +319,7 @@ class Session:
         result = {
             "run": str(self.folder.path),
             "steps": len(self.steps),
+            "stopped": self.stopped,
             "success_before": before.sampled.success,
             "success_after": after.sampled.success,
             "greedy_before": before.greedy.success,

@@ -25,13 +25,8 @@ HELP = """type  tool name=value …    a tool call; `tool VALUE` where it takes 
 
 def choose(spec: EnvSpec, options: argparse.Namespace) -> Task:
     """Find the task that was asked for."""
-    level = lowest_level(spec) if options.level is None else options.level
+    level = spec.level(options.level)
     return spec.tasks(options.split, level=level, seed=options.seed).at(options.task)
-
-
-def lowest_level(spec: EnvSpec) -> int:
-    """Give the level that a newcomer begins with."""
-    return int(min(getattr(spec.kind, "levels", (0,))))
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agentrl.episode import Ids
+from agentrl.errors import ConfigError
 from agentrl.message import Action, Part
 from agentrl.toolkit import ToolSpec
 
@@ -19,8 +20,16 @@ class Encoded:
     media: tuple[str, ...] = ()
 
 
-class RewritesEarlierTurns(ValueError):
+class RewritesEarlierTurns(ConfigError):
     """The template changes what already stands in the context: a new context must be opened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Exchange:
+    """A turn of the agent as it was sampled, and what it was told then."""
+
+    said: Ids
+    heard: tuple[Part, ...]
 
 
 class Dialect(Protocol):
@@ -70,4 +79,19 @@ class Dialect(Protocol):
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person, control tokens included."""
+        ...
+
+
+@runtime_checkable
+class Rewriting(Protocol):
+    """What a dialect can do whose `observation` may raise `RewritesEarlierTurns`."""
+
+    def rewrite(
+        self, system: str, tools: Sequence[ToolSpec], task: Sequence[Part], turns: Sequence[Exchange]
+    ) -> Encoded:
+        """Write a whole conversation as the template shows it before the next turn: a prompt of its own.
+
+        Earlier thinking may be gone from it; where the agent's own tokens count, they stand in the context
+        that it sampled them in.
+        """
         ...

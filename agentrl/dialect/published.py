@@ -9,25 +9,26 @@ schema of a tool or in the name of an argument) is refused.
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentrl.dialect.protocol import Encoded, RewritesEarlierTurns
+from agentrl.dialect.placeholders import PLACEHOLDER, Words
+from agentrl.dialect.protocol import Encoded, Exchange, RewritesEarlierTurns
 from agentrl.dialect.writing import dump_json, load_json, shorten, without_surrogates
 from agentrl.episode import Ids, as_ids
 from agentrl.errors import ConfigError, unknown
 from agentrl.message import Action, Call, Image, Part, ToolResult
-from agentrl.plaintext import PlainText, as_unicode, plain_text_of
+from agentrl.plaintext import as_unicode, plain_text_of
 from agentrl.toolkit import ToolSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-PLACEHOLDER = re.compile(r'("?)zqx(\d+)xqz("?)')
 Message = dict[str, Any]
 TASK: Message = {"role": "user", "content": "x"}
 """Stands for the earlier conversation where only what follows it matters."""
+DEEPEST = 32
+"""Levels of a call's arguments; what is deeper is written again as words, far from any recursion limit."""
 
 
 class RenderersDialect:
@@ -49,9 +50,18 @@ class RenderersDialect:
 
     def prompt(self, system: str, tools: Sequence[ToolSpec], task: Sequence[Part]) -> Encoded:
         """Write everything before the agent's first token."""
-        words = _Words(self._plain)
+        return self.rewrite(system, tools, task, ())
+
+    def rewrite(
+        self, system: str, tools: Sequence[ToolSpec], task: Sequence[Part], turns: Sequence[Exchange]
+    ) -> Encoded:
+        """Write a whole conversation as the template shows it before the next turn; see `Rewriting`."""
+        words = Words(self._plain)
         messages: list[Message] = [{"role": "system", "content": words.hide(system)}] if system else []
         messages.append({"role": "user", "content": words.hide("\n".join(map(_text, task)))})
+        for turn in turns:
+            messages.append(self._said(turn.said, tools, words))
+            messages += [_message(part, words) for part in turn.heard]
         ids = self._renderer.render_ids(messages, tools=self._schemas(tools), add_generation_prompt=True)
         return Encoded(ids=as_ids(words.put_back(ids)))
 
@@ -77,7 +87,7 @@ class RenderersDialect:
         Raises:
             RewritesEarlierTurns: The template changes earlier turns at this point.
         """
-        words = _Words(self._plain)
+        words = Words(self._plain)
         before = [*map(int, prompt), *map(int, completion)]
         messages = [_message(part, words) for part in parts]
         rendered = self._renderer.bridge_to_next_turn(before[: len(prompt)], before[len(prompt) :], messages)
@@ -92,20 +102,19 @@ class RenderersDialect:
 
     def render(self, action: Action, tools: Sequence[ToolSpec]) -> Ids:
         """Write the ids that an agent would have sampled for an action."""
-        words = _Words(self._plain)
+        words = Words(self._plain)
+        for call in action.calls:
+            self._refuse_controls("a call", _names(call))
         calls = [_call_message(c.id, c.name, words.hide_strings(c.arguments)) for c in action.calls]
-        self._refuse_controls("a call", dump_json([(c.name, list(c.arguments)) for c in action.calls]))
         content = words.hide(action.text) if action.text else ""
         turn: Message = {"role": "assistant", "content": content, "tool_calls": calls}
         return as_ids(words.put_back(self._sampled([TASK, turn], self._schemas(tools))))
 
     def parse(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Action:
         """Read a completion; the model's reasoning is left out of the text."""
-        known = [i for i in map(int, ids) if self._plain.knows(i)]
-        try:
-            parsed = self._renderer.parse_response(known, tools=[t.schema() for t in tools])
-        except Exception as error:  # whatever a foreign parser makes of random ids is the model's doing
-            return Action(text=self.decode(ids), malformed=(f"the completion cannot be read: {error}",))
+        parsed = self._parsed(ids, tools)
+        if isinstance(parsed, str):
+            return Action(text=self.decode(ids), malformed=(f"the completion cannot be read: {parsed}",))
         items = [_read(call, n) for n, call in enumerate(parsed.tool_calls)]
         return Action(
             text=as_unicode(parsed.content or ""),
@@ -116,6 +125,34 @@ class RenderersDialect:
     def decode(self, ids: Sequence[int] | Ids) -> str:
         """Show ids to a person."""
         return self._plain.decode(ids)
+
+    def _parsed(self, ids: Sequence[int] | Ids, tools: Sequence[ToolSpec]) -> Any:
+        """Give what the library reads in a completion, or words why it cannot."""
+        known = [i for i in map(int, ids) if self._plain.knows(i)]
+        try:
+            return self._renderer.parse_response(known, tools=[t.schema() for t in tools])
+        except Exception as error:  # whatever a foreign parser makes of random ids is the model's doing
+            return str(error)
+
+    def _said(self, ids: Ids, tools: Sequence[ToolSpec], words: Words) -> Message:
+        """Give an earlier turn as a message; what is no call stays in it as words."""
+        parsed = self._parsed(ids, tools)
+        if isinstance(parsed, str):
+            return {"role": "assistant", "content": words.hide(self.decode(ids))}
+        text, calls = [as_unicode(parsed.content)] if parsed.content else [], []
+        for number, one in enumerate(parsed.tool_calls):
+            read = _read(one, number)
+            if isinstance(read, Call) and not _is_deep(read.arguments) and self._is_plain(_names(read)):
+                calls.append(_call_message(read.id, read.name, words.hide_strings(read.arguments)))
+            else:
+                text.append(as_unicode(one.raw))
+        turn: Message = {"role": "assistant", "content": words.hide("\n".join(text)) if text else ""}
+        if parsed.reasoning_content:
+            turn["reasoning_content"] = words.hide(as_unicode(parsed.reasoning_content), optional=True)
+        return turn | ({"tool_calls": calls} if calls else {})
+
+    def _is_plain(self, text: str) -> bool:
+        return self._control_in(text) is None and PLACEHOLDER.search(text) is None
 
     def _sampled(self, messages: list[Message], tools: list[Any] | None = None) -> list[int]:
         """Give the tokens of the last turn that a model would have sampled."""
@@ -138,59 +175,12 @@ class RenderersDialect:
         return [t.schema() for t in tools] or None
 
     def _refuse_controls(self, what: str, text: str) -> None:
-        found = next((t for t in self._plain.added.values() if len(t.strip()) > 2 and t in text), None)
+        found = self._control_in(text)
         if found:
             raise ConfigError(f"{what} holds the control token {found!r}: reword it")
 
-
-class _Words:
-    """Hides words behind placeholders and puts them back as plain text."""
-
-    def __init__(self, plain: PlainText) -> None:
-        self._plain = plain
-        self._hidden: list[str] = []
-
-    def hide(self, text: str) -> str:
-        self._hidden.append(text)
-        return f"zqx{len(self._hidden) - 1}xqz"
-
-    def hide_strings(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.hide(value)
-        if isinstance(value, Mapping):
-            return {k: self.hide_strings(v) for k, v in value.items()}
-        return [self.hide_strings(v) for v in value] if isinstance(value, list | tuple) else value
-
-    def put_back(self, ids: Sequence[int]) -> list[int]:
-        """Write each stretch between control tokens again that holds a placeholder.
-
-        Raises:
-            ConfigError: The template left words out or wrote them twice.
-        """
-        out: list[int] = []
-        run: list[int] = []
-        seen: list[int] = []
-        for i in [*map(int, ids), None]:
-            if i is not None and i not in self._plain.added:
-                run.append(i)
-                continue
-            out += self._again(run, seen)
-            out += [] if i is None else [i]
-            run = []
-        if sorted(seen) != list(range(len(self._hidden))):
-            raise ConfigError("the template leaves out, repeats or changes the words of a message")
-        return out
-
-    def _again(self, run: list[int], seen: list[int]) -> list[int]:
-        def word(match: re.Match[str]) -> str:
-            seen.append(int(match[2]))
-            text = self._hidden[int(match[2])]
-            quoted = match[1] and match[3]
-            return dump_json(text) if quoted else match[1] + text + match[3]
-
-        text = self._plain.decode(run)
-        replaced = PLACEHOLDER.sub(word, text)
-        return run if replaced == text else self._plain.encode(replaced)
+    def _control_in(self, text: str) -> str | None:
+        return next((t for t in self._plain.added.values() if len(t.strip()) > 2 and t in text), None)
 
 
 def _renderer(tokenizer: PreTrainedTokenizerFast, config: Any) -> Any:
@@ -229,7 +219,7 @@ def _text(part: Part) -> str:
     return part.text
 
 
-def _message(part: Part, words: _Words) -> Message:
+def _message(part: Part, words: Words) -> Message:
     content = words.hide(_text(part))
     if isinstance(part, ToolResult):
         return {"role": "tool", "content": content, "tool_call_id": part.call_id, "name": part.name}
@@ -238,6 +228,26 @@ def _message(part: Part, words: _Words) -> Message:
 
 def _call_message(id: str, name: str, arguments: Any) -> Message:
     return {"type": "function", "id": id, "function": {"name": name, "arguments": arguments}}
+
+
+def _is_deep(value: Any, levels: int = DEEPEST) -> bool:
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    inner = value.values() if isinstance(value, Mapping) else value
+    return levels == 0 or any(_is_deep(v, levels - 1) for v in inner)
+
+
+def _names(call: Call) -> str:
+    """Give what a call says outside of its strings: the names of the tool and of all fields."""
+    return dump_json([call.name, _without_strings(call.arguments)])
+
+
+def _without_strings(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_strings(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_strings(v) for v in value]
+    return "" if isinstance(value, str) else value
 
 
 def _roles(messages: Sequence[Message]) -> str:

@@ -6,14 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from typing import Protocol, TypeVar
 
-from agentrl.dialect.protocol import Dialect, Encoded
+import numpy as np
+
+from agentrl.dialect.protocol import Dialect, Encoded, Exchange, RewritesEarlierTurns, Rewriting
 from agentrl.engine.complete import complete
 from agentrl.engine.protocol import Completion, Engine, Sampling
 from agentrl.environment import Environment, Observation, StepResult
-from agentrl.episode import Context, Episode, Failure, Finish, Kind, Origin, Segment, Turn
+from agentrl.episode import Context, Episode, Failure, Finish, Ids, Kind, Origin, Segment, Turn, as_ids
 from agentrl.errors import ConfigError, DeadlineError
 from agentrl.message import Action
 from agentrl.rollout.protocol import Limits
@@ -73,6 +74,8 @@ class Running:
     parent_id: str | None = None
     fork_index: int = 0
     contexts: list[Context] = field(default_factory=list)
+    rewrites: int = 0
+    """Contexts that were opened because the template changes earlier turns."""
     turns: list[Turn] = field(default_factory=list)
     first: Observation = field(default_factory=Observation)
     reward: float = 0.0
@@ -90,9 +93,15 @@ class Running:
     @property
     def turn_ids(self) -> list[int]:
         """The agent's tokens of this turn so far; a branch that was cut inside an action begins with some."""
-        turn = len(self.turns)
-        own = takewhile(lambda s: s.kind in OWN and s.turn == turn, reversed(self.context.segments))
-        return [int(i) for s in reversed(list(own)) for i in s.ids]
+        return [int(i) for i in own_ids(self.context, len(self.turns))]
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """All turns so far: the agent's own tokens and what followed."""
+        return [
+            Exchange(said=own_ids(self.contexts[t.context], t.index), heard=t.observation.parts)
+            for t in self.turns
+        ]
 
     async def start(self) -> None:
         """Begin the task and write the prompt."""
@@ -186,11 +195,22 @@ class Running:
 
     def _show(self, turn: int, observation: Observation, *, closed: bool) -> None:
         renewed = self.table.memory.renew(self.context, self.turns, observation)
-        if renewed is not None:
-            self.contexts.append(Context(segments=(segment("prompt", renewed, turn + 1),)))
-            return
-        written = self.table.dialect.observation(observation.parts, closed=closed)
-        self.contexts[-1] = self.context.append(segment("observation", written, turn))
+        if renewed is None:
+            try:
+                written = self.table.dialect.observation(observation.parts, closed=closed)
+                self.contexts[-1] = self.context.append(segment("observation", written, turn))
+                return
+            except RewritesEarlierTurns as error:
+                renewed = self._rewritten(error)
+        self.contexts.append(Context(segments=(segment("prompt", renewed, turn + 1),)))
+
+    def _rewritten(self, error: RewritesEarlierTurns) -> Encoded:
+        """Write the conversation again; where a memory has cut it, nobody here knows all of it."""
+        dialect = self.table.dialect
+        if not isinstance(dialect, Rewriting) or len(self.contexts) != 1 + self.rewrites:
+            raise error
+        self.rewrites += 1
+        return dialect.rewrite(self.env.system, self.env.tools, self.first.parts, self.exchanges)
 
     async def fork(self, id: str, *, seed: int, fork_index: int) -> Running:
         """Copy it between two turns: the environment is forked, the tokens are shared by reference."""
@@ -227,6 +247,12 @@ class Running:
             fork_index=self.fork_index,
             isolation=str(getattr(self.env, "isolation", "")),
         )
+
+
+def own_ids(context: Context, turn: int) -> Ids:
+    """Give the agent's own tokens of a turn."""
+    own = [s.ids for s in context.segments if s.kind in OWN and s.turn == turn]
+    return np.concatenate(own) if own else as_ids([])
 
 
 def segment(kind: str, written: Encoded, turn: int) -> Segment:

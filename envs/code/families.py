@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 
 from agentrl.envs.code import errands, functions, questions
-from agentrl.envs.code.language import Language
-from agentrl.envs.code.ledger import Ledger
-from agentrl.envs.code.machine import Machine
+from agentrl.envs.code.language import LANGUAGE
+from agentrl.envs.code.ledger import LEDGER
+from agentrl.envs.code.machine import MACHINE
 from agentrl.envs.code.problem import Family
-from agentrl.envs.code.ranking import Ranking
+from agentrl.envs.code.ranking import RANKING
 
 LEVELS: tuple[tuple[tuple[Family, ...], tuple[Family, ...]], ...] = (
     (questions.TRAIN, questions.OOD),
     (errands.TRAIN, errands.OOD),
     (functions.TRAIN, functions.OOD),
-    ((Ranking(), Machine(), Language()), (Ledger(),)),
+    ((RANKING, MACHINE, LANGUAGE), (LEDGER,)),
 )
 """For each level the families of train and test, and those held out."""
 

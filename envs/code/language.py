@@ -6,17 +6,16 @@ Counted: 336 orders of signs, 60 of meanings, 36^3 numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.envs.code.functions import example_of, try_then_answer, with_example
-from agentrl.envs.code.hidden import cases_of, choose, inputs_of
+from agentrl.envs.code.functions import with_example
+from agentrl.envs.code.hidden import cases_of, inputs_of
 from agentrl.envs.code.judge import Case
-from agentrl.envs.code.problem import Problem, pick, some
+from agentrl.envs.code.problem import pick, some
+from agentrl.envs.code.programs import Draft, Program
 from agentrl.envs.code.steps import Values, code_of, step
-from agentrl.message import Action
 
 SIGNS = "@#$%&~!?"
 SMALL = range(2, 38)
@@ -89,42 +88,25 @@ class Grammar:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Language:
-    """Three functions, the last of which uses the others."""
+def draft(rng: np.random.Generator) -> Draft:
+    """Draft a task."""
+    grammar = draw_grammar(rng)
+    told = "; ".join(f"a {s} b is {MEANINGS[i].words.format(**k)}" for s, (i, k) in grammar.meanings.items())
+    head = HEAD.format(meanings=told)
+    example, hidden = inputs_of(head, grammar.draw_text)
+    first = cases_of("evaluate", grammar.evaluate, hidden[:8])
+    first += cases_of("tokens", grammar.tokens, hidden[:3]) + grammar.single(7, 3)
+    more = grammar.single(3, 8) + cases_of("evaluate", grammar.evaluate, hidden[8:])
+    more += cases_of("tokens", grammar.tokens, hidden[3:])
+    return Draft(text=with_example(head, "evaluate", example, grammar.evaluate), first=first, more=more)
 
-    pattern = re.compile(r"Write three Python functions for a small .+? of a sign: (.+?)\. evaluate")
 
-    def draw(self, rng: np.random.Generator) -> Problem:
-        """Draw a task."""
-        while True:
-            grammar = draw_grammar(rng)
-            told = "; ".join(
-                f"a {s} b is {MEANINGS[i].words.format(**k)}" for s, (i, k) in grammar.meanings.items()
-            )
-            head = HEAD.format(meanings=told)
-            example, hidden = inputs_of(head, grammar.draw_text)
-            text = with_example(head, "evaluate", example, grammar.evaluate)
-            first = cases_of("evaluate", grammar.evaluate, hidden[:8])
-            first += cases_of("tokens", grammar.tokens, hidden[:3]) + grammar.single(7, 3)
-            more = grammar.single(3, 8) + cases_of("evaluate", grammar.evaluate, hidden[8:])
-            cases = choose(self.source(text), first, more + cases_of("tokens", grammar.tokens, hidden[3:]))
-            if cases is not None:
-                return Problem(text=text, cases=cases)
-
-    def act(self, text: str, seen: Sequence[str]) -> Action | None:
-        """Write the three, try them, hand them in."""
-        if not self.pattern.match(text):
-            return None
-        return try_then_answer(self.source(text), example_of(text), seen)
-
-    def source(self, text: str) -> str:
-        """Write the three functions that a task's text describes."""
-        found = self.pattern.match(text)
-        assert found is not None
-        told = (re.fullmatch(r"a (.) b is (.+)", one) for one in found[1].split("; "))
-        meanings = ", ".join(f"{one[1]!r}: {code_of(one[2], MEANINGS)}" for one in told if one)
-        return SOURCE.format(meanings=meanings)
+def write(found: re.Match[str]) -> str:
+    """Write the three functions that a task's text describes."""
+    told = (re.fullmatch(r"a (.) b is (.+)", one) for one in found[1].split("; "))
+    return SOURCE.format(
+        meanings=", ".join(f"{one[1]!r}: {code_of(one[2], MEANINGS)}" for one in told if one)
+    )
 
 
 def draw_grammar(rng: np.random.Generator) -> Grammar:
@@ -132,3 +114,10 @@ def draw_grammar(rng: np.random.Generator) -> Grammar:
     chosen = some(rng, range(len(MEANINGS)), 3)
     signs = some(rng, SIGNS, 3)
     return Grammar(meanings={sign: (i, MEANINGS[i].draw(rng)) for sign, i in zip(signs, chosen, strict=True)})
+
+
+LANGUAGE = Program(
+    pattern=re.compile(r"Write three Python functions for a small .+? of a sign: (.+?)\. evaluate"),
+    draft=draft,
+    write=write,
+)

@@ -6,15 +6,14 @@ Counted: 42 pairs of separators, 999 additions, 900 bounds.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.envs.code.functions import draw_words, example_of, try_then_answer, with_example
-from agentrl.envs.code.hidden import cases_of, choose, inputs_of
-from agentrl.envs.code.problem import Problem, some
-from agentrl.message import Action
+from agentrl.envs.code.functions import draw_words, with_example
+from agentrl.envs.code.hidden import cases_of, inputs_of
+from agentrl.envs.code.problem import some
+from agentrl.envs.code.programs import Draft, Program
 
 HEAD = (
     'Write three Python functions. parse(text) reads records such as "ab{inner}3{outer}cd{inner}4" into a '
@@ -76,42 +75,23 @@ class Form:
         return self.outer.join(f"{n}{self.inner}{bound + d}" for n, d in (("c", 1), ("b", 0), ("a", -1)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """Three functions, the last of which uses the others."""
+def draft(rng: np.random.Generator) -> Draft:
+    """Draft a task."""
+    form = draw_form(rng)
+    head = HEAD.format(inner=form.inner, outer=form.outer, extra=form.extra, most=form.most)
+    example, hidden = inputs_of(head, form.draw_text)
+    first = cases_of("convert", form.convert, hidden[:8]) + cases_of("parse", form.parse, hidden[:3])
+    first += cases_of("change", form.change, [form.parse(one) for one in hidden[3:6]])
+    more = cases_of("convert", form.convert, [form.edge(), *hidden[8:], ""])
+    more += cases_of("parse", form.parse, ["", *hidden[3:]])
+    more += cases_of("change", form.change, [form.parse(form.edge())])
+    return Draft(text=with_example(head, "convert", example, form.convert), first=first, more=more)
 
-    pattern = re.compile(
-        r"Write three Python functions\. parse.+?\"ab(.)3(.)cd.+? adds (\d+) to each .+? above (\d+) and"
-    )
 
-    def draw(self, rng: np.random.Generator) -> Problem:
-        """Draw a task."""
-        while True:
-            form = draw_form(rng)
-            head = HEAD.format(inner=form.inner, outer=form.outer, extra=form.extra, most=form.most)
-            example, hidden = inputs_of(head, form.draw_text)
-            text = with_example(head, "convert", example, form.convert)
-            first = cases_of("convert", form.convert, hidden[:8]) + cases_of("parse", form.parse, hidden[:3])
-            first += cases_of("change", form.change, [form.parse(one) for one in hidden[3:6]])
-            more = cases_of("convert", form.convert, [form.edge(), *hidden[8:], ""])
-            more += cases_of("parse", form.parse, ["", *hidden[3:]])
-            more += cases_of("change", form.change, [form.parse(form.edge())])
-            cases = choose(self.source(text), first, more)
-            if cases is not None:
-                return Problem(text=text, cases=cases)
-
-    def act(self, text: str, seen: Sequence[str]) -> Action | None:
-        """Write the three, try them, hand them in."""
-        if not self.pattern.match(text):
-            return None
-        return try_then_answer(self.source(text), example_of(text), seen)
-
-    def source(self, text: str) -> str:
-        """Write the three functions that a task's text describes."""
-        found = self.pattern.match(text)
-        assert found is not None
-        inner, outer, extra, most = found.groups()
-        return SOURCE.format(inner=inner, outer=outer, extra=extra, most=most)
+def write(found: re.Match[str]) -> str:
+    """Write the three functions that a task's text describes."""
+    inner, outer, extra, most = found.groups()
+    return SOURCE.format(inner=inner, outer=outer, extra=extra, most=most)
 
 
 def draw_form(rng: np.random.Generator) -> Form:
@@ -119,3 +99,12 @@ def draw_form(rng: np.random.Generator) -> Form:
     inner, outer = some(rng, ":=/|,;_", 2)
     extra = int(rng.integers(1, 1000))
     return Form(inner=inner, outer=outer, extra=extra, most=extra + int(rng.integers(50, 950)))
+
+
+LEDGER = Program(
+    pattern=re.compile(
+        r"Write three Python functions\. parse.+?\"ab(.)3(.)cd.+? adds (\d+) to each .+? above (\d+) and"
+    ),
+    draft=draft,
+    write=write,
+)

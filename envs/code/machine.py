@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentrl.envs.code.functions import example_of, try_then_answer, with_example
-from agentrl.envs.code.hidden import cases_of, choose, inputs_of
+from agentrl.envs.code.functions import with_example
+from agentrl.envs.code.hidden import cases_of, inputs_of
 from agentrl.envs.code.judge import Case
-from agentrl.envs.code.problem import Problem, pick, some
+from agentrl.envs.code.problem import pick, some
+from agentrl.envs.code.programs import Draft, Program
 from agentrl.envs.code.steps import Values, code_of, step
-from agentrl.message import Action
 
 NAMES = ("push", "draw", "flip", "turn", "load", "mix")
 SMALL = range(2, 38)
@@ -88,43 +88,24 @@ class Rules:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """One function for a command, one that carries out a list of them."""
+def draft(rng: np.random.Generator) -> Draft:
+    """Draft a task."""
+    rules = draw_rules(rng)
+    told = "; ".join(f"{n} {EFFECTS[i].words.format(**k)}" for n, (i, k) in rules.effects.items())
+    word = next(iter(rules.effects))
+    head = HEAD.format(word=word, effects=told, high=rules.high, start=rules.start)
+    example, hidden = inputs_of(head, rules.draw_commands)
+    first = cases_of("run", rules.run, hidden[:8]) + rules.single((5, 61), 4)
+    more = cases_of("run", rules.run, hidden[8:]) + rules.single((0, 1, 20, rules.high), 2)
+    more += rules.single((7, 90), 1)
+    return Draft(text=with_example(head, "run", example, rules.run), first=first, more=more)
 
-    pattern = re.compile(
-        r"Write two Python functions for a machine .+? 3\": (.+?)\. "
-        r".+? above (\d+) becomes .+? total (\d+) and"
-    )
 
-    def draw(self, rng: np.random.Generator) -> Problem:
-        """Draw a task."""
-        while True:
-            rules = draw_rules(rng)
-            told = "; ".join(f"{n} {EFFECTS[i].words.format(**k)}" for n, (i, k) in rules.effects.items())
-            word = next(iter(rules.effects))
-            head = HEAD.format(word=word, effects=told, high=rules.high, start=rules.start)
-            example, hidden = inputs_of(head, rules.draw_commands)
-            text = with_example(head, "run", example, rules.run)
-            first = cases_of("run", rules.run, hidden[:8]) + rules.single((5, 61), 4)
-            more = cases_of("run", rules.run, hidden[8:]) + rules.single((0, 1, 20, rules.high), 2)
-            cases = choose(self.source(text), first, more + rules.single((7, 90), 1))
-            if cases is not None:
-                return Problem(text=text, cases=cases)
-
-    def act(self, text: str, seen: Sequence[str]) -> Action | None:
-        """Write both, try them, hand them in."""
-        if not self.pattern.match(text):
-            return None
-        return try_then_answer(self.source(text), example_of(text), seen)
-
-    def source(self, text: str) -> str:
-        """Write the two functions that a task's text describes."""
-        found = self.pattern.match(text)
-        assert found is not None
-        told = (one.split(" ", 1) for one in found[1].split("; "))
-        effects = ", ".join(f"{name!r}: {code_of(words, EFFECTS)}" for name, words in told)
-        return STEP.format(effects=effects, high=found[2]) + RUN.format(start=found[3])
+def write(found: re.Match[str]) -> str:
+    """Write the two functions that a task's text describes."""
+    told = (one.split(" ", 1) for one in found[1].split("; "))
+    effects = ", ".join(f"{name!r}: {code_of(words, EFFECTS)}" for name, words in told)
+    return STEP.format(effects=effects, high=found[2]) + RUN.format(start=found[3])
 
 
 def draw_rules(rng: np.random.Generator) -> Rules:
@@ -133,3 +114,13 @@ def draw_rules(rng: np.random.Generator) -> Rules:
     names = some(rng, NAMES, 3)
     effects = {name: (i, EFFECTS[i].draw(rng)) for name, i in zip(names, chosen, strict=True)}
     return Rules(effects=effects, high=int(rng.integers(100, 1000)), start=int(rng.integers(1, 100)))
+
+
+MACHINE = Program(
+    pattern=re.compile(
+        r"Write two Python functions for a machine .+? 3\": (.+?)\. "
+        r".+? above (\d+) becomes .+? total (\d+) and"
+    ),
+    draft=draft,
+    write=write,
+)

@@ -6,8 +6,6 @@ The space is that of a pipeline of two steps times that of a rule.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,13 +15,10 @@ from agentrl.envs.code.functions import (
     NUMBERS,
     Rule,
     draw_numbers,
-    example_of,
-    try_then_answer,
     with_example,
 )
-from agentrl.envs.code.hidden import Function, cases_of, choose, inputs_of
-from agentrl.envs.code.problem import Problem
-from agentrl.message import Action
+from agentrl.envs.code.hidden import Function, cases_of, inputs_of
+from agentrl.envs.code.programs import Draft, Program
 
 RULE = Rule()
 SCORED = (7, 12, -5, 90)
@@ -35,36 +30,22 @@ HEAD = (
 BEST = "def best(values):\n    return sorted(clean(values), key=score, reverse=True)\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
-    """Two functions and a third that uses both."""
+def draft(rng: np.random.Generator) -> Draft:
+    """Draft a task."""
+    cleaning, clean = NUMBERS.compose(rng, 2, NUMBERS.ends[0])
+    scoring, score = RULE.compose(rng)
+    head, best = HEAD.format(cleaning=cleaning, scoring=scoring), ranked(clean, score)
+    example, hidden = inputs_of(head, draw_numbers)
+    first = cases_of("clean", clean, hidden[:3]) + cases_of("best", best, hidden[3:8])
+    first += cases_of("score", score, SCORED)
+    more = cases_of("clean", clean, [*hidden[8:], *EDGE_NUMBERS]) + cases_of("best", best, hidden[8:])
+    more += cases_of("score", score, [n for n in EDGE_NUMBER if n not in SCORED])
+    return Draft(text=with_example(head, "best", example, best), first=first, more=more)
 
-    pattern = re.compile(r"Write three Python functions\. clean.+?: (.+?)\. score\(number\): (.+?)\. best")
 
-    def draw(self, rng: np.random.Generator) -> Problem:
-        """Draw a task."""
-        while True:
-            cleaning, clean = NUMBERS.compose(rng, 2, NUMBERS.ends[0])
-            scoring, score = RULE.compose(rng)
-            head, best = HEAD.format(cleaning=cleaning, scoring=scoring), ranked(clean, score)
-            example, hidden = inputs_of(head, draw_numbers)
-            first = cases_of("clean", clean, hidden[:3]) + cases_of("best", best, hidden[3:8])
-            first += cases_of("score", score, SCORED)
-            more = cases_of("clean", clean, [*hidden[8:], *EDGE_NUMBERS]) + cases_of("best", best, hidden[8:])
-            more += cases_of("score", score, [n for n in EDGE_NUMBER if n not in SCORED])
-            cases = choose(self.source(cleaning, scoring), first, more)
-            if cases is not None:
-                return Problem(text=with_example(head, "best", example, best), cases=cases)
-
-    def act(self, text: str, seen: Sequence[str]) -> Action | None:
-        """Write the three, try them, hand them in."""
-        if not (found := self.pattern.match(text)):
-            return None
-        return try_then_answer(self.source(found[1], found[2]), example_of(text), seen)
-
-    def source(self, cleaning: str, scoring: str) -> str:
-        """Write the three functions that words describe."""
-        return NUMBERS.source("clean", cleaning) + RULE.source("score", scoring) + BEST
+def write(found: re.Match[str]) -> str:
+    """Write the three functions that a task's text describes."""
+    return NUMBERS.source("clean", found[1]) + RULE.source("score", found[2]) + BEST
 
 
 def ranked(clean: Function, score: Function) -> Function:
@@ -75,3 +56,10 @@ def ranked(clean: Function, score: Function) -> Function:
         return [left[i] for _, i in sorted((-score(x), i) for i, x in enumerate(left))]
 
     return best
+
+
+RANKING = Program(
+    pattern=re.compile(r"Write three Python functions\. clean.+?: (.+?)\. score\(number\): (.+?)\. best"),
+    draft=draft,
+    write=write,
+)

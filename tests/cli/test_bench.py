@@ -106,3 +106,21 @@ def test_stopping_is_one_line(number: int, code: int, tmp_path: Path) -> None:
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.strip()) == (code, "agentrl: stopped")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("bench", "code", "--set", "env.level=1", "--level", "2"), "level 2 and env.level=1 differ"),
+        (
+            ("train", "code", "--model", "tiny", "--set", "env.level=1", "--set", "rollout.level=2"),
+            "level 2 and env.level=1 differ",
+        ),
+        (("bench", "code", "--set", "env.level=9"), "level=9: it has levels 0, 1, 2, 3"),
+        (("bench", "code", "--policy", ""), "--policy is empty"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    agentrl: Run, command: tuple[str, ...], words: str
+) -> None:
+    assert words in agentrl(*command).complaint

@@ -9,15 +9,15 @@ import pytest
 from agentrl.envs.code import functions
 from agentrl.envs.code.families import all_families
 from agentrl.envs.code.hidden import cases_of, choose, passes_all
-from agentrl.envs.code.language import Language
-from agentrl.envs.code.ledger import Ledger
-from agentrl.envs.code.machine import Machine
+from agentrl.envs.code.language import LANGUAGE
+from agentrl.envs.code.ledger import LEDGER
+from agentrl.envs.code.machine import MACHINE
 from agentrl.envs.code.mutants import mutants
 from agentrl.envs.code.problem import Family, Problem
-from agentrl.envs.code.ranking import Ranking
+from agentrl.envs.code.ranking import RANKING
 
 SEEDS = 30
-PROGRAMS: tuple[Family, ...] = (*functions.TRAIN, *functions.OOD, Ranking(), Machine(), Language(), Ledger())
+PROGRAMS: tuple[Family, ...] = (*functions.TRAIN, *functions.OOD, RANKING, MACHINE, LANGUAGE, LEDGER)
 NAMES = ["numbers", "words", "rule", "pairs", "ranking", "machine", "language", "ledger"]
 PAIRED = list(zip(PROGRAMS, NAMES, strict=True))
 

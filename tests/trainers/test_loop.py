@@ -77,6 +77,7 @@ class Given:
 
 def run_say(seed: int, *, steps: int = 12, recipe: Recipe | None = None) -> tuple[list[StepMetrics], str]:
     recipe = recipe or grpo(steps=steps, groups_per_step=4, group_size=8, learning_rate=2e-2, warmup_steps=0)
+    recipe = recipe.resolved(from_scratch=False)
 
     async def run() -> tuple[list[StepMetrics], str]:
         engine = TorchEngine(small_model(), capacity_rows=32)
@@ -101,7 +102,7 @@ def run_say(seed: int, *, steps: int = 12, recipe: Recipe | None = None) -> tupl
 def run_given(
     make: Callable[[WorkItem, int], Episode], recipe: Recipe, *, engine: Engine | None = None
 ) -> tuple[list[StepMetrics], Loop]:
-    recipe = replace(recipe, optimiser=recipe.optimiser.resolved(from_scratch=True))
+    recipe = recipe.resolved(from_scratch=True)
     loop = Loop(
         recipe=recipe,
         tasks=SeededTasks(),

@@ -75,6 +75,13 @@ class Bytes(Shop):
         return b"price"
 
 
+class Peeker(Shop):
+    """Its expert looks at what only the environment knows."""
+
+    def expert(self, seen: list[str]) -> Action:
+        return answer(str(self.price))
+
+
 class NoExpert(ToolEnv):
     """Has nobody to learn from."""
 
@@ -187,6 +194,12 @@ def test_a_dry_run_makes_nothing(checkpoint: Path, here: Path) -> None:
         (NAME, {"group_size": 1}, "group_size=1"),
         (NAME, {"eval.tasks": 0}, "eval.tasks=0: need 1 or more"),
         (f"{__file__}:NoExpert", {}, "no expert"),
+        (
+            f"{__file__}:Peeker",
+            {},
+            "expert.. raised AttributeError: .*price.*; it must act on the observations",
+        ),
+        (NAME, {"rollout.max_context": 9}, "rollout.max_context=9: an expert's episode takes"),
         (f"{__file__}:NotANumber", {}, "reward nan is not finite"),
         (f"{__file__}:Bytes", {}, "observation of type bytes"),
     ],

@@ -30,7 +30,7 @@ def test_a_model_that_does_not_learn_the_demonstrations_stops_and_says_so() -> N
 
 def test_the_start_is_neither_hopeless_nor_good_and_a_function_of_the_seed() -> None:
     settings = WarmStartSettings(
-        rounds=(Round(steps=100, rate=3e-3, fresh=8, good=0.75),), habit_right=24, checks=96
+        rounds=(Round(steps=100, rate=3e-3, fresh=8, good=0.75),), habit_batch=96, checks=96
     )
     tiny, report = asyncio.run(warmed(LookUp, settings))
     assert report.skill >= 0.7 * report.noisy_expert

@@ -62,6 +62,8 @@ class Tiny:
     """Twice the longest action of a clean episode, and some."""
     max_turns: int
     """Twice the longest clean episode, and some; the environment's own limit may be lower."""
+    longest: int
+    """Tokens of the longest clean episode."""
     taught: Mixture | None = None
     """What the warm start ended with."""
 
@@ -153,6 +155,7 @@ def build(
         expert_success=solved,
         max_tokens_per_turn=2 * action + 4,
         max_turns=2 * turns + 2,
+        longest=longest,
     )
 
 

@@ -112,7 +112,8 @@ def expert_of(spec: EnvSpec) -> Callable[[int], Demonstrator]:
     """Give the environment's own expert, each time on a fresh instance that never saw a task.
 
     Raises:
-        ConfigError: The environment has none, or it gave something that is neither an action nor text.
+        ConfigError: The environment has none, it raised something, or it gave what is neither an action nor
+            text.
     """
     if not callable(getattr(spec.kind, "expert", None)):
         raise ConfigError(
@@ -122,7 +123,18 @@ def expert_of(spec: EnvSpec) -> Callable[[int], Demonstrator]:
 
     def make(_: int) -> Demonstrator:
         expert = spec.make().expert
-        return lambda observations: as_action(expert(list(observations)), spec.name)
+
+        def act(observations: Sequence[str]) -> Action:
+            try:
+                given = expert(list(observations))
+            except Exception as error:
+                raise ConfigError(
+                    f"{spec.name}: its expert() raised {type(error).__name__}: {error}; it must act on the "
+                    "observations alone: it is asked on an instance that never saw the task"
+                ) from error
+            return as_action(given, spec.name)
+
+        return act
 
     return make
 

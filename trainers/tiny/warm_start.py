@@ -58,7 +58,8 @@ class WarmStartSettings:
     first: int = 512
     """Demonstrations before the first step."""
     rounds: tuple[Round, ...] = (
-        Round(steps=120, rate=3e-3, fresh=8, good=0.75),
+        Round(steps=120, rate=3e-3, fresh=8, good=0.92),
+        Round(steps=60, rate=2e-3, fresh=16, good=0.85),
         Round(steps=240, rate=2e-3, fresh=32, good=0.85),
         Round(steps=480, rate=1.5e-3, fresh=32, good=0.85),
         Round(steps=960, rate=1.5e-3, fresh=32, good=0.85),
@@ -68,13 +69,14 @@ class WarmStartSettings:
     habit_steps: int = 60
     habit_rate: float = 2e-3
     habit_fresh: int = 16
-    habit_right: int = 48
-    """Demonstrations without the habit per step of the habit phase."""
+    habit_batch: int = 192
+    """Demonstrations per step of the habit phase, with the habit and without."""
     most_corrections: int = 3
     """Further attempts at a start that is neither hopeless nor good."""
-    low: float = 0.12
+    correction_steps: int = 40
+    low: float = 0.1
     """Sampled success below this is a hopeless start."""
-    high: float = 0.34
+    high: float = 0.26
     """Sampled or greedy success above this is too good a start: there would be little to show."""
     checks: int = 192
     """Tasks per measurement."""
@@ -191,9 +193,8 @@ class WarmStart:
         share = self.demonstrations.settings.habit_share(right.success, wrong.success)
         for attempt in range(self.settings.most_corrections + 1):
             draw = self.mixture(right, wrong, share)
-            await self.train(
-                "habit", draw, steps=self.settings.habit_steps, rate=self.settings.habit_rate, final=0.0
-            )
+            steps = self.settings.correction_steps if attempt else self.settings.habit_steps
+            await self.train("habit", draw, steps=steps, rate=self.settings.habit_rate, final=0.0)
             sampled = await self.measure(self.settings.checks)
             greedy = await self.measure(self.settings.checks, greedy=True)
             good = max(sampled, greedy) > self.settings.high
@@ -211,11 +212,11 @@ class WarmStart:
 
     def mixture(self, right: Stock, wrong: Stock, share: float) -> Draw:
         """Give batches in which a share of the episodes has the habit."""
-        count, fresh = self.settings.habit_right, self.settings.habit_fresh
+        count, fresh = self.settings.habit_batch, self.settings.habit_fresh
+        bad = round(share * count)
 
         async def draw(rng: np.random.Generator) -> list[Row]:
-            bad = await wrong.draw(round(count * share / (1 - share)), rng, fresh=fresh)
-            return await right.draw(count, rng) + bad
+            return await wrong.draw(bad, rng, fresh=fresh) + await right.draw(count - bad, rng)
 
         return draw
 
