@@ -103,7 +103,7 @@ def open_run(
     stored = read_config(folder)
     if stored is None and folder.exists() and not is_empty(folder):
         raise ConfigError(f"{folder} is a folder with other things in it: choose another --run NAME")
-    plain = {MARK: VERSION} | json.loads(json.dumps(config, default=str))
+    plain = plain_config(config)
     if stored is not None and not fresh:
         check_same(folder, stored, plain)
         if (folder / RESULT).is_file():
@@ -123,6 +123,8 @@ def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool) 
     stored = read_config(folder)
     if stored is not None and not fresh:
         check_same(folder, stored, config)
+        with writable(folder):
+            clear_drafts(folder)
         return RunFolder(path=folder, id=stored[ID], lock=lock)
     run = RunFolder(path=folder, id=uuid.uuid4().hex, lock=lock)
     with writable(folder):
@@ -132,6 +134,20 @@ def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool) 
             erase(folder, stored, but={LOCK, CONFIG})
         sync(folder.parent)
     return run
+
+
+def is_unfinished(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether a run of this name and configuration was begun and not finished."""
+    folder = folder_of(name)
+    stored = read_config(folder)
+    same = stored is not None and not differences(stored, plain_config(config))
+    return same and not (folder / RESULT).is_file()
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a configuration as it is written down."""
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return {MARK: VERSION} | plain
 
 
 def folder_of(name: str, root: Path | None = None) -> Path:
@@ -151,6 +167,15 @@ def erase(folder: Path, config: Mapping[str, Any], *, but: set[str]) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name not in but:
+            path.unlink()
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what was not finished when a process was killed while it wrote."""
+    for path in (*folder.glob(".*"), *(folder / CHECKPOINTS).glob(".*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink()
 
 

@@ -177,7 +177,7 @@ def digest(plain: str, tensors: Mapping[str, Tensor]) -> str:
 def without_tensors(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
     """Give a state with names in the place of its tensors, which are put into `tensors`."""
     if isinstance(value, Tensor):
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[name] = value.detach().cpu().contiguous()
         return {TENSOR: name}
     if isinstance(value, Mapping):
         return {k: without_tensors(v, tensors, f"{name}.{k}".lstrip(".")) for k, v in value.items()}

@@ -17,12 +17,13 @@ from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import RolloutStrategy
-from agentrl.runs import open_run
+from agentrl.runs import is_unfinished, open_run
 from agentrl.stopping import run_stoppable
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.controls import Blanked, ShuffledReward
+from agentrl.trainers.keeping import kept
 from agentrl.trainers.plan import make_plan
-from agentrl.trainers.session import Session, isolation_of, kept
+from agentrl.trainers.session import Session, isolation_of
 from agentrl.trainers.student import Student
 from agentrl.trainers.tiny.start import more_sft
 
@@ -72,7 +73,9 @@ def run_demo(
     if control == "shuffled-reward":
         plan = replace(plan, recipe=replace(plan.recipe, reward_transforms=(ShuffledReward(seed=seed),)))
     name = f"demo-{seed}" if control is None else f"demo-{control}-{seed}"
-    folder = open_run(name, plan.config() | {"control": control}, fresh=True)
+    config = plan.config() | {"control": control}
+    again = control == "more-sft" or not is_unfinished(name, config)  # its seconds cannot be continued
+    folder = open_run(name, config, fresh=again)
     progress = progress or SilentProgress()
     with kept(plan, folder, progress) as keeper:
         session = Session(plan=plan, folder=folder, keeper=keeper, progress=progress)

@@ -8,16 +8,19 @@ the coming step takes over. So a run that is killed at any moment loses at most 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from agentrl.errors import ConfigError
 from agentrl.progress import Progress
 from agentrl.rollout.protocol import RolloutStrategy
 from agentrl.runs import RunFolder
+from agentrl.store.errors import StoreError
 from agentrl.store.recording import Recorded
 from agentrl.store.store import Store
 from agentrl.trainers.checkpoints import START, Checkpoints, TornError, load_weights
@@ -39,6 +42,8 @@ class Keeper:
     """The state that the run goes on from; None where it starts."""
     step: int = 0
     """The last step that a crash cannot take away."""
+    committed: int = 0
+    """The last step whose rows are written."""
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -66,6 +71,7 @@ class Keeper:
             every=plan.checkpoint.every,
             found=found,
             step=step,
+            committed=step,
             notes=notes,
         )
 
@@ -113,6 +119,7 @@ class Keeper:
 
     def _commit(self, metrics: StepMetrics, state: Mapping[str, Any], *, last: bool) -> None:
         self.store.commit(metrics.step, asdict(metrics))
+        self.committed = metrics.step
         if last or metrics.step % self.every == 0:
             self.checkpoints.save(metrics.step, state)
             self.step = metrics.step
@@ -120,6 +127,31 @@ class Keeper:
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+
+
+@contextlib.contextmanager
+def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
+    """Hold a run's store and lock; says how to go on if interrupted, and leaves no run without a step."""
+    try:
+        keeper = Keeper.open(folder, plan)
+        try:
+            keeper.greet(progress, plan.recipe.steps)
+            yield keeper
+        except KeyboardInterrupt:
+            done = f"{keeper.step} of {plan.recipe.steps} steps are saved in {folder.path}"
+            progress.note(f"{done}; the same command goes on from there")
+            raise
+        except StoreError:
+            raise
+        except ConfigError:
+            if not keeper.committed:
+                keeper.store.erase()
+                folder.discard()
+            raise
+        finally:
+            keeper.close()
+    finally:
+        folder.close()
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -78,6 +78,7 @@ class Loop:
             NonFiniteError: A loss or gradient is not finite.
         """
         await self.prepare()
+        self.stopped = self._reason_to_stop() if self.done else ""
         while self.next_step < self.recipe.steps and not self.stopped:
             await self.step()
             self.stopped = self._reason_to_stop()

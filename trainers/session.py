@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,13 +24,12 @@ from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
 from agentrl.runs import RunFolder, check_name, default_name, open_run
 from agentrl.stopping import run_stoppable
-from agentrl.store.errors import StoreError
 from agentrl.store.journal import Journal, NoJournal
 from agentrl.store.store import TRAIN
 from agentrl.task import Split, Task, derive_seed
 from agentrl.trainers.estimate import estimate
 from agentrl.trainers.inspecting import inspected
-from agentrl.trainers.keeping import Keeper, restore, set_rng_state
+from agentrl.trainers.keeping import Keeper, kept, restore, set_rng_state
 from agentrl.trainers.loop import Loop
 from agentrl.trainers.measure import Measured, measure
 from agentrl.trainers.metrics import StepMetrics
@@ -76,41 +75,23 @@ def train(
     if dry_run:
         return asyncio.run(preview(plan, progress))
     folder = open_run(name, plan.config(), fresh=fresh)
-    if folder.lock is None and folder.result is not None and not inspect:
+    if folder.lock is None and folder.result is not None:
+        refuse_inspection(folder, inspect)
         progress.note(f"{folder.path} is finished: this is its result; --fresh trains it anew")
         return folder.result
     with kept(plan, folder, progress) as keeper:
-        if inspect and (keeper.step or folder.lock is None):
-            raise ConfigError(
-                f"--inspect shows the first step, which {folder.path} is behind: choose another --run NAME, "
-                "or --fresh to replace it"
-            )
+        refuse_inspection(folder, inspect and keeper.committed > 0)
         session = Session(plan=plan, folder=folder, keeper=keeper, progress=progress, inspect=inspect)
         return run_stoppable(session.run())
 
 
-@contextlib.contextmanager
-def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
-    """Hold a run's store and lock; says how to go on when it is interrupted, and leaves no empty folder."""
-    try:
-        keeper = Keeper.open(folder, plan)
-        keeper.greet(progress, plan.recipe.steps)
-        try:
-            yield keeper
-        except ConfigError as error:
-            nothing = keeper.store.last_step == 0 and not isinstance(error, StoreError)
-            keeper.close()
-            if nothing:
-                folder.discard()
-            raise
-        except KeyboardInterrupt:
-            done = f"{keeper.step} of {plan.recipe.steps} steps are saved in {folder.path}"
-            progress.note(f"{done}; the same command goes on from there")
-            raise
-        finally:
-            keeper.close()
-    finally:
-        folder.close()
+def refuse_inspection(folder: RunFolder, asked: bool) -> None:
+    """Refuse to show the first step of a run that is behind it."""
+    if asked:
+        raise ConfigError(
+            f"--inspect shows the first step, which {folder.path} is behind: choose another --run NAME, "
+            "or --fresh to replace it"
+        )
 
 
 async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
@@ -278,6 +259,7 @@ class Session:
             engine=strategy.table.engine,
             updater=Updater(student.model, recipe.optimiser, total_steps=recipe.steps, seed=plan.seed),
             seed=plan.seed,
+            done=self.keeper.steps(),
             commit=lambda metrics: self.keeper.commit(loop, metrics, self.seconds),
             sinks=(self.record,),
         )

@@ -15,6 +15,7 @@ from agentrl.registry import EnvSpec
 from agentrl.trainers.saving import save_folder
 from agentrl.trainers.tiny.make import make_tiny
 from tests.store.nursery import Nursery
+from tests.store.server import postgres_server
 from tests.trainers.tiny_envs import LookUp
 
 HERE = Path(__file__).parent
@@ -28,6 +29,13 @@ def nursery() -> Iterator[Nursery]:
     nursery = Nursery()
     yield nursery
     nursery.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Give the address of a PostgreSQL server that runs as long as the tests."""
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ PLACES = (
 def finish(nursery: Nursery, checkpoint: Path, place: Path) -> Outcome:
     code, child = nursery.run(*command(checkpoint), folder=place)
     assert code == 0, child.err
+    assert not list((place / "runs").rglob(".*")), "a draft was left behind"
     return outcome(place, json.loads(child.out.splitlines()[-1]))
 
 
@@ -91,3 +92,24 @@ def test_killed_at_random(nursery: Nursery, checkpoint: Path, place: Path, undis
     same(killed, undisturbed)
     a_step = 2 * 2 * 3
     assert killed.executed <= undisturbed.executed + kills * a_step
+
+
+def test_killed_with_its_rows_in_postgresql(
+    nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome, postgres: str
+) -> None:
+    words = command(checkpoint, f"--set=store.url={postgres}")
+    for point in (
+        Point(function="Store.commit", event="call", count=2),
+        Point(function="Word.step", count=3),
+    ):
+        code, child = nursery.run(*words, folder=place, kill=point)
+        assert code == -9, child.err
+    code, child = nursery.run(*words, folder=place)
+    assert code == 0, child.err
+    result = json.loads(child.out.splitlines()[-1])
+    assert result["weights_sha256"] == undisturbed.weights
+    code, child = nursery.run("runs", "x", "--json", folder=place)
+    (shown,) = json.loads(child.out.splitlines()[-1])["runs"]
+    assert [m["step"] for m in shown["metrics"]] == [1, 2, 3] and not (place / "runs/x/run.db").exists()
+    code, child = nursery.run("runs", "--remove", "x", folder=place)
+    assert code == 0 and not (place / "runs/x").exists(), child.err

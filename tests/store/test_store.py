@@ -1,12 +1,6 @@
 """Rows go in and come out as they were, in SQLite and in a real PostgreSQL server."""
 
 import math
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,31 +14,6 @@ from agentrl.store.errors import StoreError
 from agentrl.store.store import TRAIN, Store
 from agentrl.task import Task
 from tests.trainers.making import context, episode
-
-BINARIES = Path(sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1])
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Start a PostgreSQL server of our own on a socket; gives its address."""
-    folder = Path(tempfile.mkdtemp(prefix="agentrl-pg-", dir="/tmp"))
-    user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-    shutil.chown(folder, user)
-    data = folder / "data"
-    init = [BINARIES / "initdb", "-D", data, "-A", "trust", "-U", "agentrl", "--no-sync", "-E", "UTF8"]
-    subprocess.run(init, user=user, cwd=folder, check=True, capture_output=True)
-    command = [BINARIES / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-F"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log)
-    url = f"postgresql://agentrl@/postgres?host={folder}"
-    ready = [BINARIES / "pg_isready", "-q", "-h", folder]
-    while subprocess.run(ready).returncode:
-        assert server.poll() is None, (folder / "log").read_text()
-        time.sleep(0.05)
-    yield url
-    server.terminate()
-    server.wait(30)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
