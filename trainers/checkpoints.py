@@ -87,10 +87,11 @@ class Checkpoints:
         """Read the last whole state, and say which files were passed over.
 
         Raises:
-            StoreError: There are checkpoints, and none of them is whole.
+            StoreError: Steps were trained, and none of their checkpoints is whole.
         """
         torn: list[str] = []
-        for step in self.steps():
+        steps = self.steps()
+        for step in steps:
             try:
                 state = self.load(step)
             except TornError as error:
@@ -98,11 +99,11 @@ class Checkpoints:
                 continue
             if state is not None:
                 return state, torn
-        if torn:
+        if torn and steps[0] > START:
             raise StoreError(
                 f"{torn[0]}, and no other checkpoint is whole: put back a copy, or start anew with --fresh"
             )
-        return None, []
+        return None, torn
 
     def discard_after(self, step: int) -> None:
         """Remove the checkpoints behind a step, and those of another run of this name."""

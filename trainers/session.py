@@ -260,7 +260,9 @@ class Session:
             updater=Updater(student.model, recipe.optimiser, total_steps=recipe.steps, seed=plan.seed),
             seed=plan.seed,
             done=self.keeper.steps(),
-            commit=lambda metrics: self.keeper.commit(loop, metrics, self.seconds),
+            commit=lambda metrics: self.keeper.commit(
+                loop, metrics, self.seconds | {"train": time.perf_counter() - began}
+            ),
             sinks=(self.record,),
         )
         if (state := self.keeper.found) is not None:
@@ -268,6 +270,7 @@ class Session:
             loop.load_state_dict(state)
             set_rng_state(state["rng"])
             self.seconds = dict(state["seconds"])
+        began = time.perf_counter() - self.seconds.get("train", 0.0)
         self.progress.phase(recipe.name.upper(), recipe.steps - loop.next_step)
         with self.timed("train"):
             await loop.run()

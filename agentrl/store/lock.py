@@ -38,9 +38,13 @@ class RunLock:
                     f"{folder} is in use by {holder}: wait for it or stop it, or choose another --run NAME"
                 )
             time.sleep(PAUSE_SECONDS)
-        text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n".encode()
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text, 0)
+        text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n"
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode(), 0)
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let others work on the run; may be called twice."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from agentrl.codec import encode, from_bytes
 from agentrl.registry import EnvSpec
 from agentrl.trainers.saving import save_folder
 from agentrl.trainers.tiny.make import make_tiny
-from tests.store.nursery import Nursery
+from tests.store.nursery import Nursery, Point
 from tests.store.server import postgres_server
 from tests.trainers.tiny_envs import LookUp
 
 HERE = Path(__file__).parent
 STEPS = 3
+AT_STEP_3 = Point(function="Store.commit", event="call", count=3)
 TIMINGS = ("seconds", "per_second", "idle_share")
 
 
@@ -115,6 +117,23 @@ def place(tmp_path: Path) -> Path:
     """Give a folder with the environment in it."""
     (tmp_path / "word.py").write_text((HERE / "word.py").read_text())
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def killed(nursery: Nursery, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kill a run while it commits its third step; gives the folder that it was started in."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "word.py").write_text((HERE / "word.py").read_text())
+    code, child = nursery.run(*command(checkpoint), folder=folder, kill=AT_STEP_3)
+    assert code == -9, child.err
+    return folder
+
+
+@pytest.fixture
+def stopped(killed: Path, place: Path) -> Path:
+    """Give the folder of such a run in a place of its own."""
+    shutil.copy(killed / "executed.log", place)
+    return shutil.copytree(killed / "runs/x", place / "runs/x", dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")

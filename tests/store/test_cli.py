@@ -1,25 +1,31 @@
 """`agentrl runs` and `agentrl replay`: what they show of real runs, and what they give back."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.store.conftest import STEPS, command
-from tests.store.nursery import Nursery, Point
+from tests.store.conftest import HERE, STEPS, command
+from tests.store.nursery import Nursery
 
-AT_STEP_2 = Point(function="Store.commit", event="call", count=2)
+
+@pytest.fixture(scope="module")
+def both(nursery: Nursery, checkpoint: Path, killed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a finished run and one that was killed in its third step."""
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "word.py").write_text((HERE / "word.py").read_text())
+    code, child = nursery.run(*command(checkpoint, name="done"), folder=folder)
+    assert code == 0, child.err
+    shutil.copytree(killed / "runs/x", folder / "runs/cut")
+    return folder
 
 
 @pytest.fixture
-def two(nursery: Nursery, checkpoint: Path, place: Path) -> Path:
-    """Give a folder with a finished run and one that was killed in its second step."""
-    code, child = nursery.run(*command(checkpoint, name="done"), folder=place)
-    assert code == 0, child.err
-    code, child = nursery.run(*command(checkpoint, name="cut"), folder=place, kill=AT_STEP_2)
-    assert code == -9, child.err
-    return place
+def two(both: Path, tmp_path: Path) -> Path:
+    """Give a folder with both of its own."""
+    return shutil.copytree(both, tmp_path / "both")
 
 
 def ask(nursery: Nursery, place: Path, *words: str, code: int = 0) -> dict[str, Any]:
@@ -33,7 +39,7 @@ def test_runs_are_listed_shown_pruned_and_removed(nursery: Nursery, two: Path) -
     listed = {r["run"]: r for r in ask(nursery, two, "runs")["runs"]}
     assert {(r["run"], r["state"], r["step"], r["steps"]) for r in listed.values()} == {
         ("done", "finished", STEPS, STEPS),
-        ("cut", "stopped", 1, STEPS),
+        ("cut", "stopped", 2, STEPS),
     }
     files = sum(f.stat().st_size for f in (two / "runs/done").rglob("*") if f.is_file())
     assert listed["done"]["bytes"] == files and listed["done"]["env"] == "word.py:Word"

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.conftest import Outcome, command, outcome
-from tests.store.nursery import Child, Nursery, Point
-
-AT_STEP_2 = Point(function="Store.commit", event="call", count=3)
+from tests.store.nursery import Child, Nursery
 
 
 def complaint(code: int, child: Child) -> str:
@@ -30,30 +28,14 @@ def goes_on(nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcom
     return child.err
 
 
-@pytest.fixture
-def stopped(nursery: Nursery, checkpoint: Path, place: Path) -> Path:
-    """Give the folder of a run that was killed while it committed its third step."""
-    code, child = nursery.run(*command(checkpoint), folder=place, kill=AT_STEP_2)
-    assert code == -9, child.err
-    return place / "runs" / "x"
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def damage(file: Path, how: str) -> None:
-    data = bytearray(file.read_bytes())
-    if how == "cut":
-        data = data[: len(data) // 2]
-    elif how == "zeros":
-        data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
-    elif how == "bit":
-        data[-7] ^= 1
-    file.write_bytes(b"" if how == "empty" else data)
-
-
-@pytest.mark.parametrize("how", ["cut", "zeros", "bit", "empty"])
 def test_a_torn_checkpoint_has_another_behind_it(
-    how: str, stopped: Path, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
+    stopped: Path, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
-    damage(stopped / "checkpoints" / "step-000002.safetensors", how)
+    cut(stopped / "checkpoints" / "step-000002.safetensors")
     said = goes_on(nursery, checkpoint, place, undisturbed)
     assert "step-000002.safetensors is torn" in said and "the run goes on from step 1" in said
 
@@ -63,7 +45,7 @@ def test_without_a_whole_checkpoint_nothing_is_touched(
 ) -> None:
     files = sorted((stopped / "checkpoints").iterdir())
     for file in files:
-        damage(file, "cut")
+        cut(file)
     before = [f.read_bytes() for f in files]
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
     assert "is torn" in said and "--fresh" in said
@@ -87,9 +69,7 @@ def test_a_damaged_database_is_named(stopped: Path, nursery: Nursery, checkpoint
     assert "run.db: file is not a database" in said and "--fresh" in said
 
 
-def test_two_processes_on_one_run(
-    nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
-) -> None:
+def test_two_processes_on_one_run(nursery: Nursery, checkpoint: Path, place: Path) -> None:
     first = nursery.start(*command(checkpoint), folder=place)
     while not (place / "runs/x/run.db").exists():
         assert first.wait_at_most(0.01) is None, first.err
@@ -100,12 +80,14 @@ def test_two_processes_on_one_run(
     assert f"in use by process {first.pid}" in said
     first.kill()
     first.wait()
-    goes_on(nursery, checkpoint, place, undisturbed)
+    code, child = nursery.run("runs", "--remove", "x", folder=place)
+    assert code == 0 and not (place / "runs/x").exists(), "the lock of a dead process is free"
 
 
 def test_another_configuration_or_code_is_named(
-    stopped: Path, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
+    stopped: Path, nursery: Nursery, checkpoint: Path, place: Path
 ) -> None:
+    before = {f: f.read_bytes() for f in stopped.rglob("*") if f.is_file() and f.name != "lock"}
     changed = command(checkpoint, "--set=clip_low=0.1")
     said = complaint(*nursery.run(*changed, folder=place))
     assert "algorithm_settings.clip_low: 0.2 → 0.1" in said and "--fresh" in said
@@ -113,8 +95,7 @@ def test_another_configuration_or_code_is_named(
     (place / "word.py").write_text(source.replace("/ 50", "/ 49"))
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
     assert "other environment code" in said and "--run NAME" in said
-    (place / "word.py").write_text(source)
-    goes_on(nursery, checkpoint, place, undisturbed)
+    assert {f: f.read_bytes() for f in before} == before
 
 
 def test_inspect_is_for_the_first_step(
@@ -124,7 +105,7 @@ def test_inspect_is_for_the_first_step(
     assert "--inspect shows the first step" in said
 
 
-@pytest.mark.parametrize("kilobytes", [100, 1000, 3000])
+@pytest.mark.parametrize("kilobytes", [100, 2000])
 def test_a_file_that_may_not_grow(
     kilobytes: int, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
@@ -139,24 +120,22 @@ def mount(folder: Path, *options: str) -> None:
 
 
 @pytest.fixture
-def small_disk(place: Path) -> Iterator[Path]:
-    """Give a folder for runs on a disk of its own."""
+def small_disk(place: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Give a stopped run on a disk of its own."""
     runs = place / "runs"
     runs.mkdir()
     mount(runs, "-o", "size=64m")
-    yield runs
+    yield Path(request.getfixturevalue("stopped")).parent
     subprocess.run(["umount", "--lazy", str(runs)], check=True)
 
 
 def test_a_full_disk(
     small_disk: Path, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
-    code, child = nursery.run(*command(checkpoint), folder=place, kill=AT_STEP_2)
-    assert code == -9, child.err
     filling = small_disk / "filling"
-    with pytest.raises(OSError, match="No space"), filling.open("wb") as file:
+    with pytest.raises(OSError, match="No space"), filling.open("wb", buffering=0) as file:
         while True:
-            file.write(bytes(1 << 16))
+            file.write(bytes(1 << 12))
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
     assert "make room" in said
     filling.unlink()
@@ -164,15 +143,10 @@ def test_a_full_disk(
 
 
 def test_a_disk_that_may_only_be_read(
-    small_disk: Path, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
+    small_disk: Path, nursery: Nursery, checkpoint: Path, place: Path
 ) -> None:
-    code, child = nursery.run(*command(checkpoint), folder=place, kill=AT_STEP_2)
-    assert code == -9, child.err
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
-    assert "Read-only file system" in said
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-    goes_on(nursery, checkpoint, place, undisturbed)
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    code, child = nursery.run(*command(checkpoint), folder=place)
-    assert code == 0 and "is finished" in child.err, child.err
+    assert "Read-only file system" in said and "nothing that was committed is lost" in said
+    code, child = nursery.run("runs", folder=place)
+    assert code == 0 and "2/3" in child.out, child.err
