@@ -30,7 +30,8 @@ from agentrl.trainers.tiny.start import more_sft
 Control = Literal["no-tool", "shuffled-reward", "more-sft"]
 CONTROLS: tuple[Control, ...] = ("no-tool", "shuffled-reward", "more-sft")
 RECIPE = {
-    "steps": 32,
+    "steps": 40,
+    "stop_success": 0.97,
     "groups_per_step": 16,
     "learning_rate": 7e-4,
     "tiny.layers": 1,

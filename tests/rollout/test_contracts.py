@@ -195,7 +195,10 @@ def test_leaving_early_cancels_and_closes_every_environment() -> None:
         engine = ScriptedEngine(lambda ids, seed: [0], latency_seconds=30)
         made: list[Any] = []
         job = asyncio.create_task(collect(strategy(engine, made, max_episodes=5), 2, 4))
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while engine.open < 5:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
         during = engine.open
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)

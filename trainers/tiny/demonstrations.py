@@ -31,7 +31,7 @@ FAR = 10_000_000
 class SloppySettings:
     """How sloppy the demonstrations are."""
 
-    target: float = 0.2
+    target: float = 0.22
     """Share of tasks that the sloppy expert solves, noise and habit together."""
     keep: float = 0.94
     """Share of its own success that the expert keeps under noise alone."""
@@ -53,7 +53,7 @@ class SloppySettings:
         """Give the share of episodes with the habit, so that the whole solves the target; more than half.
 
         >>> round(SloppySettings().habit_share(0.9, 0.0), 2)
-        0.78
+        0.76
         """
         return float(np.clip((noisy - self.target) / max(noisy - habitual, 1e-6), 0.55, 0.9))
 
