@@ -104,7 +104,7 @@ class Nursery:
         """End it."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(120)
         self.process.stdout.close()
 
 
@@ -170,3 +170,4 @@ def serve() -> None:
 
 if __name__ == "__main__":
     serve()
+    os._exit(0)
