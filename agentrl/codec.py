@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agentrl import environment, episode, message, task
 from agentrl.errors import ConfigError
@@ -18,11 +20,13 @@ TYPES: dict[str, type] = {
     t.__name__: t
     for t in (
         *(message.Text, message.Image, message.ToolResult, message.Call, message.Action),
-        *(environment.Observation, environment.CallRecord, task.Task),
+        *(environment.Observation, environment.CallRecord, environment.StepResult, task.Task),
         *(episode.Columns, episode.Segment, episode.Context, episode.Turn, episode.Failure),
         *(episode.Episode, episode.Group),
     )
 }
+FIELDS = {kind: tuple(f.name for f in dataclasses.fields(kind)) for kind in TYPES.values()}
+PLAIN = {type(None), bool, int, float, str}
 ARRAYS = {"<i4", "<f4", "|b1"}
 
 
@@ -49,9 +53,16 @@ def from_bytes(data: bytes) -> Any:
 
 def encode(value: Any) -> Any:
     """Turn a value into JSON data with tags for what JSON lacks."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if kind in FIELDS:
+        return {TAG: kind.__name__, **{name: encode(getattr(value, name)) for name in FIELDS[kind]}}
+    if isinstance(value, np.ndarray):
+        return _encode_array(value)
     if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
+        return encode(value.item())
+    if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list):
         return [encode(v) for v in value]
@@ -59,14 +70,14 @@ def encode(value: Any) -> Any:
         return {TAG: "tuple", "v": [encode(v) for v in value]}
     if isinstance(value, Mapping):
         return _encode_mapping(value)
-    if isinstance(value, np.ndarray):
-        little = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
-        data = base64.b64encode(little.tobytes()).decode()
-        return {TAG: "array", "dtype": little.dtype.str, "shape": list(value.shape), "data": data}
-    if type(value).__name__ in TYPES and dataclasses.is_dataclass(value):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {TAG: type(value).__name__} | fields
     raise TypeError(f"a value of type {type(value).__name__} cannot be stored")
+
+
+def _encode_array(value: NDArray[Any]) -> Any:
+    if value.dtype.str not in ARRAYS:
+        value = value.astype(value.dtype.newbyteorder("<"))
+    data = binascii.b2a_base64(value.tobytes(), newline=False).decode("ascii")
+    return {TAG: "array", "dtype": value.dtype.str, "shape": list(value.shape), "data": data}
 
 
 def _encode_mapping(value: Mapping[Any, Any]) -> Any:

@@ -17,8 +17,7 @@ from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.policies import Policy, play
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.attempt import not_started
-from agentrl.rollout.independent import Independent
-from agentrl.rollout.protocol import WorkItem
+from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.task import Split, Task, derive_seed
 
 
@@ -82,7 +81,7 @@ def score(episodes: Sequence[Episode]) -> Score:
 
 
 async def evaluate_model(
-    strategy: Independent,
+    strategy: RolloutStrategy,
     tasks: Sequence[Task],
     *,
     sampling: Sampling,

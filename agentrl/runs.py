@@ -4,63 +4,71 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentrl.errors import ConfigError
+from agentrl.store.errors import StoreError
+from agentrl.store.files import sync, write_whole
+from agentrl.store.lock import FILE as LOCK
+from agentrl.store.lock import RunLock
 
 VERSION = "0.1.0"
 MARK = "agentrl"
 """Key of `config.json` that tells a run from any other folder with a file of that name; its value is our
 version.
 """
+ID = "id"
+"""Key of what tells this run from an earlier one of the same name; its rows and checkpoints bear it."""
 CONTENT = {"env_code": "environment code", "model_files": "model files"}
 """Entries that are digests: only that they differ is worth saying."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+CONFIG, RESULT, CHECKPOINTS = "config.json", "result.json", "checkpoints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """`runs/NAME/` with `config.json`, `metrics.jsonl`, `curve.svg`, `result.json` and `model/`."""
+    """`runs/NAME/` with `config.json`, `run.db`, `checkpoints/`; at the end also what came of it."""
 
     path: Path
+    id: str
+    lock: RunLock | None
+    """None where the run is finished and nothing will be written."""
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What a finished run ended with; None while there is none."""
-        file = self.path / "result.json"
-        return json.loads(file.read_text()) if file.is_file() else None
+        return read_json(self.path / RESULT)
 
-    def discard_empty(self) -> None:
-        """Remove a folder in which nothing was trained, and `runs/` where it held nothing else."""
-        if {file.name for file in self.path.glob("*")} <= {"config.json"}:
-            shutil.rmtree(self.path, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                self.path.parent.rmdir()
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / CHECKPOINTS
 
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add one step's numbers."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    def discard(self) -> None:
+        """Remove a run in which nothing was trained, and `runs/` where it held nothing else."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+
+    def close(self) -> None:
+        """Let other processes work on it."""
+        if self.lock is not None:
+            self.lock.release()
 
     def write(self, name: str, text: str) -> Path:
         """Write a file so that it is there whole or not at all."""
-        target, draft = self.path / name, self.path / f".{name}.draft"
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-        return target
+        with writable(self.path):
+            return write_whole(self.path / name, text.encode())
 
     def write_json(self, name: str, data: Any) -> Path:
         """Write JSON for people and programs."""
-        return self.write(name, json.dumps(data, indent=2, default=str) + "\n")
+        return self.write(name, json_text(data))
 
 
 def default_name(env: str, algorithm: str, model: str, seed: int) -> str:
@@ -78,7 +86,7 @@ def default_name(env: str, algorithm: str, model: str, seed: int) -> str:
 def open_run(
     name: str, config: Mapping[str, Any], *, fresh: bool = False, root: Path | None = None
 ) -> RunFolder:
-    """Make or find a run's folder and record the configuration.
+    """Make or find a run's folder, lock it and record the configuration; a finished run is only found.
 
     Args:
         name: The run's name, or a path to its folder.
@@ -87,33 +95,116 @@ def open_run(
         root: Where runs live; `runs/` in the current folder by default.
 
     Raises:
-        ConfigError: The name is no file name, the folder holds something else or a run with other
-        settings, or it
-            cannot be written.
+        ConfigError: The name is no file name, the folder holds something else or a run with other settings,
+            another process works on it, or it cannot be written.
     """
-    folder = Path(name) if "/" in name else (root or Path("runs")) / name
     check_name(name)
-    run = RunFolder(path=folder)
-    stored = _stored_config(folder)
-    if fresh and (stored is not None or not folder.exists()):
-        shutil.rmtree(folder, ignore_errors=True)
-        stored = None
-    plain = {MARK: VERSION} | json.loads(json.dumps(config, default=str))
-    if stored is not None and {**stored, MARK: VERSION} != plain:
-        raise ConfigError(
-            f"{folder} holds a run with {differences(stored, plain)}: "
-            "choose another --run NAME, or --fresh to replace it"
-        )
-    if stored is None and folder.exists() and any(folder.iterdir()):
+    folder = folder_of(name, root)
+    stored = read_config(folder)
+    if stored is None and folder.exists() and not is_empty(folder):
         raise ConfigError(f"{folder} is a folder with other things in it: choose another --run NAME")
-    try:
+    plain = plain_config(config)
+    if stored is not None and not fresh:
+        check_same(folder, stored, plain)
+        if (folder / RESULT).is_file():
+            return RunFolder(path=folder, id=stored[ID], lock=None)
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if run.result is None:
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
-        run.write_json("config.json", plain)
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from error
+        lock = RunLock(folder)
+    try:
+        return _begin(folder, plain, lock, fresh=fresh)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool) -> RunFolder:
+    """Look again, now that nobody else can change it, and write down what is asked for."""
+    stored = read_config(folder)
+    if stored is not None and not fresh:
+        check_same(folder, stored, config)
+        with writable(folder):
+            clear_drafts(folder)
+        return RunFolder(path=folder, id=stored[ID], lock=lock)
+    run = RunFolder(path=folder, id=uuid.uuid4().hex, lock=lock)
+    with writable(folder):
+        (folder / RESULT).unlink(missing_ok=True)
+        run.write_json(CONFIG, config | {ID: run.id})  # from here on, what lies there is another run's
+        if stored is not None:
+            erase(folder, stored, but={LOCK, CONFIG})
+        sync(folder.parent)
     return run
+
+
+def is_unfinished(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether a run of this name and configuration was begun and not finished."""
+    folder = folder_of(name)
+    stored = read_config(folder)
+    same = stored is not None and not differences(stored, plain_config(config))
+    return same and not (folder / RESULT).is_file()
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a configuration as it is written down."""
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return {MARK: VERSION} | plain
+
+
+def folder_of(name: str, root: Path | None = None) -> Path:
+    """Give the folder of a run, by its name or path."""
+    return Path(name) if "/" in name else (root or Path("runs")) / name
+
+
+def erase(folder: Path, config: Mapping[str, Any], *, but: set[str]) -> None:
+    """Remove what a run has written, in its folder and in a database that it shares."""
+    if config.get("store", {}).get("url"):
+        from agentrl.store.store import open_store
+
+        store = open_store(folder, config)
+        store.erase()
+        store.close()
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in but:
+            path.unlink()
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what was not finished when a process was killed while it wrote."""
+    for path in (*folder.glob(".*"), *(folder / CHECKPOINTS).glob(".*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def check_same(folder: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuse to go on with other settings.
+
+    Raises:
+        ConfigError: They differ; names them.
+    """
+    if found := differences(stored, config):
+        raise ConfigError(
+            f"{folder} holds a run with {found}: choose another --run NAME, or --fresh to replace it"
+        )
+
+
+@contextlib.contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one line.
+
+    Raises:
+        StoreError: It was refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written: {error.strerror}: make room or set its rights, or choose another "
+            "--run NAME; nothing that was committed is lost"
+        ) from error
 
 
 def check_name(name: str) -> None:
@@ -133,7 +224,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     'algorithm_settings.steps: 1 → 40, seed: 0 → None'
     """
     found = []
-    for key in sorted({*old, *new} - {MARK}):
+    for key in sorted({*old, *new} - {MARK, ID}):
         before, after = old.get(key), new.get(key)
         if before == after:
             continue
@@ -147,9 +238,26 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
-def _stored_config(folder: Path) -> dict[str, Any] | None:
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """Give the configuration of a run; None where the folder is none."""
+    data = read_json(folder / CONFIG)
+    return data if data is not None and MARK in data and ID in data else None
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds at most what a run leaves that was stopped at its very beginning."""
+    return folder.is_dir() and {f.name for f in folder.iterdir()} <= {LOCK, f".{CONFIG}.draft"}
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """Read an object; None where there is none."""
     try:
-        data: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        data = json.loads(file.read_text())
     except (OSError, ValueError):
         return None
-    return data if MARK in data else None
+    return data if isinstance(data, dict) else None
+
+
+def json_text(data: Any) -> str:
+    """Write JSON for people and programs."""
+    return json.dumps(data, indent=2, default=str) + "\n"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +16,12 @@ from agentrl.inspection import conversation
 from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
-from agentrl.runs import open_run
-from agentrl.task import derive_seed
+from agentrl.rollout.protocol import RolloutStrategy
+from agentrl.runs import is_unfinished, open_run
+from agentrl.stopping import run_stoppable
+from agentrl.task import Task, derive_seed
 from agentrl.trainers.controls import Blanked, ShuffledReward
+from agentrl.trainers.keeping import kept
 from agentrl.trainers.plan import make_plan
 from agentrl.trainers.session import Session, isolation_of
 from agentrl.trainers.student import Student
@@ -72,12 +74,16 @@ def run_demo(
     if control == "shuffled-reward":
         plan = replace(plan, recipe=replace(plan.recipe, reward_transforms=(ShuffledReward(seed=seed),)))
     name = f"demo-{seed}" if control is None else f"demo-{control}-{seed}"
-    folder = open_run(name, plan.config() | {"control": control}, fresh=True)
-    session = Session(plan=plan, folder=folder, progress=progress or SilentProgress())
-    demo = Demo(session=session, control=control, began=began)
-    result = asyncio.run(demo.run())
+    config = plan.config() | {"control": control}
+    again = control == "more-sft" or not is_unfinished(name, config)  # its seconds cannot be continued
+    folder = open_run(name, config, fresh=again)
+    progress = progress or SilentProgress()
+    with kept(plan, folder, progress) as keeper:
+        session = Session(plan=plan, folder=folder, keeper=keeper, progress=progress)
+        demo = Demo(session=session, control=control, began=began)
+        result = run_stoppable(demo.run())
     for line in demo.report(result):
-        session.progress.note(line)
+        progress.note(line)
     return result
 
 
@@ -111,10 +117,14 @@ class Demo:
     async def untrained(self, student: Student, worker: Worker) -> float:
         """Measure the random weights."""
         async with self.session.serving(student) as table:
-            strategy = self.session.strategy(table, worker)
-            with self.session.timed("evaluate"):
-                tasks = self.session.held_out("test")[:INIT_TASKS]
-                return score(await evaluate_model(strategy, tasks, sampling=Sampling())).success
+            tasks = self.session.held_out("test")[:INIT_TASKS]
+            return await self.success("init", self.session.strategy(table, worker), tasks)
+
+    async def success(self, phase: str, strategy: RolloutStrategy, tasks: Sequence[Task]) -> float:
+        """Measure once, sampled."""
+        with self.session.timed("evaluate"):
+            recorded = self.session.keeper.recorded(strategy, phase)
+            return score(await evaluate_model(recorded, tasks, sampling=Sampling())).success
 
     async def teach(self, student: Student, strategy: Independent, worker: Worker) -> None:
         """Reinforcement learning, or the control in its place."""
@@ -131,19 +141,12 @@ class Demo:
 
     async def longer_chains(self, strategy: Independent) -> float:
         """Measure on families that were never trained on."""
-        with self.session.timed("evaluate"):
-            return score(
-                await evaluate_model(strategy, self.session.held_out("ood"), sampling=Sampling())
-            ).success
+        return await self.success("ood", strategy, self.session.held_out("ood"))
 
     async def without_tools(self, strategy: Independent) -> float:
         """Measure the trained model with everything that tools say blanked."""
-        with self.session.timed("evaluate"):
-            deaf = replace(strategy, new_env=lambda: blank(strategy.new_env()))
-            episodes = await evaluate_model(
-                deaf, self.session.held_out("test")[:BLANKED_TASKS], sampling=Sampling()
-            )
-        return score(episodes).success
+        deaf = replace(strategy, new_env=lambda: blank(strategy.new_env()))
+        return await self.success("blanked", deaf, self.session.held_out("test")[:BLANKED_TASKS])
 
     def result(self, trained: dict[str, Any]) -> dict[str, Any]:
         """Give the JSON of the demo."""

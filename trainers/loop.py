@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -18,6 +18,7 @@ from agentrl.left_behind import LEFT_BEHIND
 from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.task import TaskSource, derive_seed
 from agentrl.trainers.batch import TrainBatch, make_batch
+from agentrl.trainers.checkpoints import load_weights
 from agentrl.trainers.failures import FailureShares, FailureWatch
 from agentrl.trainers.metrics import RolloutStats, StepMetrics
 from agentrl.trainers.parts import StepContext, StepEnd
@@ -27,6 +28,11 @@ from agentrl.trainers.updater import Updater
 from agentrl.trainers.verify import Verifier
 
 Sink = Callable[[StepMetrics], None]
+Commit = Callable[[StepMetrics], Awaitable[None]]
+
+
+async def keep_nothing(metrics: StepMetrics) -> None:
+    """Commit nothing: a crash loses the run."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +41,8 @@ class Loop:
 
     Attributes:
         sampling: Of the engine; the temperature is the recipe's.
-        sinks: Called with the metrics of each step: progress line, file, TensorBoard.
+        commit: Makes a finished step last; `state_dict` is what a resumed run needs.
+        sinks: Called with the metrics of each step once it is committed: progress line, TensorBoard.
         next_step: The step that comes next, counted from 0; above 0 when a run is resumed.
         done: Metrics of all steps so far; with those before the interruption when a run is resumed.
         stopped: Why the run ended before its last step; '' where it did not.
@@ -49,6 +56,7 @@ class Loop:
     updater: Updater
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
+    commit: Commit = keep_nothing
     sinks: tuple[Sink, ...] = ()
     next_step: int = 0
     done: list[StepMetrics] = field(default_factory=list)
@@ -74,6 +82,7 @@ class Loop:
             NonFiniteError: A loss or gradient is not finite.
         """
         await self.prepare()
+        self.stopped = self._reason_to_stop() if self.done else ""
         while self.next_step < self.recipe.steps and not self.stopped:
             await self.step()
             self.stopped = self._reason_to_stop()
@@ -87,11 +96,15 @@ class Loop:
         return (stop and left and stop(self.done)) or ""
 
     async def prepare(self) -> None:
-        """Give the engine the trainer's weights and keep the reference model, if a part reads one."""
+        """Give the engine the trainer's weights, and keep the reference model where there is none yet."""
+        self.keep_reference()
+        await self._publish()
+
+    def keep_reference(self) -> None:
+        """Keep the present weights as the reference model, if a part reads one and there is none."""
         spec = self.recipe.forward_spec()
         if "reference" in spec.before | spec.during and self.updater.reference is None:
             self.updater.keep_reference()
-        await self._publish()
 
     async def step(self) -> StepEnd:
         """Run one step."""
@@ -118,6 +131,7 @@ class Loop:
         )
         for callback in self.recipe.callbacks:
             callback(end)
+        await self.commit(metrics)
         for sink in self.sinks:
             sink(metrics)
         self.done.append(metrics)
@@ -134,6 +148,24 @@ class Loop:
             mean, largest = stats.mismatch_mean, stats.mismatch_max
             forward, version = self.updater.forward, context.version
             self.verifier.compare(self.engine, forward, mean=mean, largest=largest, version=version)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that the next step depends on, weights included."""
+        return {
+            "next_step": self.next_step,
+            "position": self.tasks.position,
+            "parts": self.state,
+            "updater": self.updater.state_dict(),
+            "weights": self.updater.named_tensors(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on behind the step that `state_dict` was taken at; a reference model must be kept before."""
+        self.next_step, self.tasks.position = int(state["next_step"]), int(state["position"])
+        self.state.clear()
+        self.state.update(state["parts"])
+        load_weights(self.updater.named_tensors(), state["weights"])
+        self.updater.load_state_dict(state["updater"])
 
     def _context(self) -> StepContext:
         return StepContext(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
 from agentrl.errors import ConfigError
 from agentrl.evaluation import Score, evaluate_model, score
-from agentrl.rollout.independent import Independent
+from agentrl.rollout.protocol import RolloutStrategy
 from agentrl.task import Task
 
 
@@ -23,19 +23,21 @@ class Measured:
     """The sampled ones, in the order of the tasks."""
 
 
-async def measure(strategy: Independent, tasks: Sequence[Task], *, temperature: float, seed: int) -> Measured:
-    """Attempt each task once sampled and once greedily.
+async def measure(
+    played: Callable[[str], RolloutStrategy], tasks: Sequence[Task], *, temperature: float, seed: int
+) -> Measured:
+    """Attempt each task once sampled and once greedily, with the strategies `played("sampled")` and "greedy".
 
     Raises:
         ConfigError: Every episode failed, so that nothing was measured; names the first failure.
     """
-    sampled = await attempt_all(strategy, tasks, temperature, seed)
-    greedy = await attempt_all(strategy, tasks, 0.0, seed)
+    sampled = await attempt_all(played("sampled"), tasks, temperature, seed)
+    greedy = await attempt_all(played("greedy"), tasks, 0.0, seed)
     return Measured(sampled=score(sampled), greedy=score(greedy), episodes=tuple(sampled))
 
 
 async def attempt_all(
-    strategy: Independent, tasks: Sequence[Task], temperature: float, seed: int
+    strategy: RolloutStrategy, tasks: Sequence[Task], temperature: float, seed: int
 ) -> list[Episode]:
     """Attempt each task once."""
     episodes = await evaluate_model(strategy, tasks, sampling=Sampling(temperature=temperature), seed=seed)

@@ -14,13 +14,16 @@ from typing import Any
 from agentrl.errors import ConfigError, unknown
 from agentrl.registry import EnvSpec, check_settings, resolve_env
 from agentrl.rollout.protocol import Limits
+from agentrl.store.database import check_url
+from agentrl.trainers.checkpoints import CheckpointSettings
 from agentrl.trainers.configure import read_value, with_settings
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.strategies import StrategyPlan, find_strategy
 from agentrl.trainers.update_settings import UpdateSettings
 
 TINY = "tiny"
-PARTS = ("env", "rollout", "strategy", "eval", "tiny", "update", "algorithm")
+PARTS = ("env", "rollout", "strategy", "eval", "tiny", "update", "checkpoint", "store", "algorithm")
+"""What a setting's name may begin with; without one it is the algorithm's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,17 @@ class TinySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """Where a run's rows go."""
+
+    url: str = ""
+    """Of a PostgreSQL database that several runs may share; '' is `run.db` in the run's folder."""
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A resolved run."""
 
@@ -92,6 +106,8 @@ class Plan:
     evaluation: EvalSettings
     tiny_settings: TinySettings
     update: UpdateSettings = field(default_factory=UpdateSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
 
     @property
     def tiny(self) -> bool:
@@ -114,6 +130,8 @@ class Plan:
             "strategy": dict(self.strategy.settings),
             "eval": dataclasses.asdict(self.evaluation),
             "update": dataclasses.asdict(self.update),
+            "checkpoint": dataclasses.asdict(self.checkpoint),
+            "store": dataclasses.asdict(self.store),
             **({"tiny": dataclasses.asdict(self.tiny_settings)} if self.tiny else {}),
         }
 
@@ -135,7 +153,8 @@ def make_plan(
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
         seed: Every random choice follows from it.
-        settings: "env.x", "rollout.x", "strategy.x", "eval.x", "update.x" and "tiny.x" go to those parts,
+        settings: "env.x", "rollout.x", "strategy.x", "eval.x", "tiny.x", "update.x", "checkpoint.x" and
+            "store.x" go to those parts,
             other names to the algorithm.
 
     Raises:
@@ -167,6 +186,8 @@ def make_plan(
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
         tiny_settings=read_part(TinySettings, "tiny", parts["tiny"]),
         update=read_part(UpdateSettings, "update", parts["update"]),
+        checkpoint=read_part(CheckpointSettings, "checkpoint", parts["checkpoint"]),
+        store=read_part(StoreSettings, "store", parts["store"]),
     )
 
 

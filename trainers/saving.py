@@ -14,6 +14,7 @@ from torch import nn
 
 from agentrl.errors import ConfigError
 from agentrl.quiet import no_bars
+from agentrl.store.files import sync
 
 
 class Pretrained(Protocol):
@@ -45,7 +46,7 @@ def save_folder(folder: Path, *parts: Pretrained) -> Path:
                 part.save_pretrained(str(fresh))
         fresh.chmod(0o755)
         for path in (*fresh.rglob("*"), fresh):
-            _sync(path)
+            sync(path)
         _replace(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -74,13 +75,5 @@ def _replace(fresh: Path, folder: Path) -> None:
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

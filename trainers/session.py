@@ -25,9 +25,13 @@ from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
 from agentrl.rollout.watchdog import Watchdog
 from agentrl.runs import RunFolder, check_name, default_name, open_run
+from agentrl.stopping import run_stoppable
+from agentrl.store.journal import Journal, NoJournal
+from agentrl.store.store import TRAIN
 from agentrl.task import Split, Task, derive_seed
 from agentrl.trainers.estimate import estimate
 from agentrl.trainers.inspecting import inspected
+from agentrl.trainers.keeping import Keeper, kept, restore, set_rng_state
 from agentrl.trainers.loop import Loop
 from agentrl.trainers.measure import Measured, measure
 from agentrl.trainers.metrics import StepMetrics
@@ -73,34 +77,43 @@ def train(
     if dry_run:
         return asyncio.run(preview(plan, progress))
     folder = open_run(name, plan.config(), fresh=fresh)
-    if folder.result is not None and not inspect:
+    if folder.lock is None and folder.result is not None:
+        refuse_inspection(folder, inspect)
         progress.note(f"{folder.path} is finished: this is its result; --fresh trains it anew")
         return folder.result
-    try:
-        return asyncio.run(Session(plan=plan, folder=folder, progress=progress, inspect=inspect).run())
-    except ConfigError:
-        folder.discard_empty()
-        raise
+    with kept(plan, folder, progress) as keeper:
+        refuse_inspection(folder, inspect and keeper.committed > 0)
+        session = Session(plan=plan, folder=folder, keeper=keeper, progress=progress, inspect=inspect)
+        return run_stoppable(session.run())
+
+
+def refuse_inspection(folder: RunFolder, asked: bool) -> None:
+    """Refuse to show the first step of a run that is behind it."""
+    if asked:
+        raise ConfigError(
+            f"--inspect shows the first step, which {folder.path} is behind: choose another --run NAME, "
+            "or --fresh to replace it"
+        )
 
 
 async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Resolve everything, make the model, train nothing."""
     async with plan.spec.open() as worker:
-        student, _ = await make_student(plan, worker)
+        student, _ = await make_student(plan, worker, NoJournal())
         report = plan.config() | await estimate(student, plan, worker)
     for key, value in report.items():
         progress.note(f"{key}: {value}")
     return report
 
 
-async def make_student(plan: Plan, worker: Worker) -> tuple[Student, Tiny | None]:
+async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[Student, Tiny | None]:
     """Load the checkpoint, or make a tiny model of the environment's texts."""
     if not plan.tiny:
         return load_student(plan.model, plan.rollout.limits(Limits())), None
     with named(plan):
         tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
         shape = TinyShape(**asdict(plan.tiny_settings))
-        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape)
+        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal)
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
     limits = plan.rollout.limits(limits)
     if limits.max_context is not None and limits.max_context < tiny.longest:
@@ -133,6 +146,7 @@ class Session:
 
     plan: Plan
     folder: RunFolder
+    keeper: Keeper
     progress: Progress
     inspect: bool = False
     wrap: Callable[[Environment], Environment] = as_it_is
@@ -148,6 +162,7 @@ class Session:
     async def run(self) -> dict[str, Any]:
         """Train, measure, save."""
         torch.manual_seed(self.plan.seed)
+        self.steps = self.keeper.steps()
         async with self.plan.spec.open() as worker:
             student = await self.make(worker)
             await self.warm_up(worker)
@@ -161,7 +176,7 @@ class Session:
     async def make(self, worker: Worker) -> Student:
         """Make or load the model."""
         with self.timed("model"):
-            student, self.tiny = await make_student(self.plan, worker)
+            student, self.tiny = await make_student(self.plan, worker, self.keeper.store)
         self.progress.note(f"{self.plan.spec.name}: {describe(student, self.tiny)}, seed {self.plan.seed}")
         return student
 
@@ -169,11 +184,24 @@ class Session:
         """Warm-start a tiny model; a checkpoint has no warm start."""
         if self.tiny is None:
             return
+        if (start := self.keeper.start()) is not None:
+            restore(self.tiny.model, start)
+            self.warm, self.seconds = WarmStartReport(**start["warm"]), dict(start["seconds"])
+            return
         with self.timed("warm_start"), named(self.plan):
             tasks = self.plan.spec.tasks(
                 "train", level=self.plan.level, seed=derive_seed("warm", self.plan.seed)
             )
-            self.warm = await warm_start(self.tiny, worker, tasks, seed=self.plan.seed, on_step=self.warming)
+            self.warm = await warm_start(
+                self.tiny,
+                worker,
+                tasks,
+                seed=self.plan.seed,
+                on_step=self.warming,
+                journal=self.keeper.store,
+                milestones=self.keeper.milestones(),
+            )
+        self.keeper.save_start(self.tiny.model, warm=asdict(self.warm), seconds=self.seconds)
         self.progress.note(f"warm start: {self.warm}")
 
     def warming(self, step: WarmStartStep) -> None:
@@ -209,7 +237,10 @@ class Session:
         with self.timed("evaluate"):
             chosen = self.held_out(split)
             found = await measure(
-                strategy, chosen, temperature=self.plan.recipe.temperature, seed=self.plan.seed
+                lambda how: self.keeper.recorded(strategy, f"{name}-{how}"),
+                chosen,
+                temperature=self.plan.recipe.temperature,
+                seed=self.plan.seed,
             )
         self.measured[name] = found
         sampled, greedy = found.sampled, found.greedy
@@ -231,16 +262,27 @@ class Session:
         updater = Updater(
             student.model, recipe.optimiser, total_steps=recipe.steps, update=plan.update, seed=plan.seed
         )
+        strategy = plan.strategy.make(table=table, **self.playing(worker))
         loop = Loop(
             recipe=recipe,
             tasks=plan.spec.tasks("train", level=plan.level, seed=plan.seed),
-            strategy=plan.strategy.make(table=table, **self.playing(worker)),
+            strategy=self.keeper.recorded(strategy, TRAIN, lambda: loop.next_step + 1),
             engine=table.engine,
             updater=updater,
             seed=plan.seed,
+            done=self.keeper.steps(),
+            commit=lambda metrics: self.keeper.commit(
+                loop, metrics, self.seconds | {"train": time.perf_counter() - began}
+            ),
             sinks=(self.record,),
         )
-        self.progress.phase(recipe.name.upper(), recipe.steps)
+        if (state := self.keeper.found) is not None:
+            loop.keep_reference()
+            loop.load_state_dict(state)
+            set_rng_state(state["rng"])
+            self.seconds = dict(state["seconds"])
+        began = time.perf_counter() - self.seconds.get("train", 0.0)
+        self.progress.phase(recipe.name.upper(), recipe.steps - loop.next_step)
         with self.timed("train"):
             await loop.run()
         updater.merge()
@@ -249,9 +291,8 @@ class Session:
             self.progress.note(loop.stopped)
 
     def record(self, metrics: StepMetrics) -> None:
-        """Write down and show a step."""
+        """Show a step."""
         self.steps.append(metrics)
-        self.folder.append_metrics(asdict(metrics))
         shown = {
             "reward": metrics.reward_mean,
             "success": metrics.success,

@@ -14,6 +14,7 @@ def test_the_same_configuration_finds_its_run_again(tmp_path: Path) -> None:
     run = open_run("a", {"seed": 0}, root=tmp_path)
     assert run.result is None
     run.write_json("result.json", {"steps": 3})
+    run.close()
     again = open_run("a", {"seed": 0}, root=tmp_path)
     assert again.result == {"steps": 3}
     with pytest.raises(ConfigError, match="seed: 0 → 1"):

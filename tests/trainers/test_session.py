@@ -15,6 +15,7 @@ from agentrl.engine.loading import load_model
 from agentrl.errors import ConfigError
 from agentrl.message import Action, answer, call
 from agentrl.registry import EnvSpec
+from agentrl.store.store import Store
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
 from agentrl.trainers.plan import make_plan
@@ -135,6 +136,14 @@ class Notes:
     def close(self) -> None: ...
 
 
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    store = Store(folder, run=json.loads((folder / "config.json").read_text())["id"])
+    try:
+        return store.metrics()
+    finally:
+        store.close()
+
+
 def test_a_checkpoint_is_trained_saved_and_found_again(checkpoint: Path, here: Path) -> None:
     notes = Notes()
     before = weights_sha256(load_model(str(checkpoint))[0])
@@ -149,7 +158,7 @@ def test_a_checkpoint_is_trained_saved_and_found_again(checkpoint: Path, here: P
     assert result["steps"] == notes.steps == 2 and result["episodes"] == 8 and result["failures"] == {}
     trained, _ = load_model(f"{result['run']}/model")
     assert weights_sha256(trained) == result["weights_sha256"] != before
-    rows = [json.loads(line) for line in (here / "runs/x/metrics.jsonl").read_text().splitlines()]
+    rows = metrics_of(here / "runs/x")
     assert [r["step"] for r in rows] == [1, 2] and all(r["mismatch_max"] < 1e-4 for r in rows)
     assert "<svg" in (here / "runs/x/curve.svg").read_text()
     again = train(LENGTH, **arguments, progress=notes)

@@ -11,6 +11,7 @@ import numpy as np
 
 from agentrl.errors import ConfigError, EnvironmentFault, InfrastructureError
 from agentrl.registry import Worker
+from agentrl.store.journal import Journal
 from agentrl.task import TaskSource, derive_seed
 from agentrl.trainers.batch import Row
 from agentrl.trainers.tiny.habits import Habit, Sloppy, candidates
@@ -20,6 +21,8 @@ from agentrl.trainers.tiny.stock import Example
 
 Purpose = Literal["probe", "noise", "habit"]
 PURPOSES: tuple[Purpose, ...] = ("probe", "noise", "habit")
+WARM = "warm-"
+"""What the names in the journal begin with that only an unfinished warm start needs."""
 FAR = 10_000_000
 """Positions in the stream of tasks between one purpose and the next."""
 
@@ -64,6 +67,8 @@ class Demonstrations:
     tasks: TaskSource
     seed: int
     settings: SloppySettings = field(default_factory=SloppySettings)
+    journal: Journal | None = None
+    """Keeps what was played."""
     noise: float = 0.0
     habit: Habit | None = None
     habit_success: float = 0.0
@@ -124,7 +129,8 @@ class Demonstrations:
 
         start = PURPOSES.index(purpose) * FAR + first
         tasks = [self.tasks.at(start + n) for n in range(count)]
-        played = await play_many(self.worker, make, tasks, tolerant=True)
+        name = f"{WARM}{purpose}-{first}-{count}"
+        played = await play_many(self.worker, make, tasks, tolerant=True, journal=self.journal, name=name)
         if 2 * len(played) < count:
             raise EnvironmentFault(f"it failed in {count - len(played)} of {count} sloppy episodes")
         return played

@@ -19,6 +19,7 @@ from agentrl.dialect.writing import write_value
 from agentrl.environment import Environment
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
+from agentrl.store.journal import Journal
 from agentrl.task import TaskSource
 from agentrl.trainers.tiny.habits import Habit
 from agentrl.trainers.tiny.model import TinyShape, make_model
@@ -76,7 +77,12 @@ class Tiny:
 
 
 async def make_tiny(
-    worker: Worker, tasks: TaskSource, *, seed: int = 0, shape: TinyShape | None = None
+    worker: Worker,
+    tasks: TaskSource,
+    *,
+    seed: int = 0,
+    shape: TinyShape | None = None,
+    journal: Journal | None = None,
 ) -> Tiny:
     """Read an environment's texts by letting its expert play, and make model and tokenizer for them.
 
@@ -85,6 +91,7 @@ async def make_tiny(
         tasks: Of the training split; as many as are read are taken.
         seed: Of the weights.
         shape: Another size than the usual 0.4M parameters.
+        journal: Keeps the episodes that were read.
 
     Raises:
         ConfigError: No expert, one that does not solve its own tasks, or episodes too long for a tiny model.
@@ -92,7 +99,9 @@ async def make_tiny(
     name = worker.spec.name
     loading = asyncio.create_task(asyncio.to_thread(load_libraries))
     try:
-        played = await play_many(worker, expert_of(worker.spec), tasks.take(READING))
+        played = await play_many(
+            worker, expert_of(worker.spec), tasks.take(READING), journal=journal, name="read"
+        )
     finally:
         await loading
     solved = sum(e.correct for e in played) / len(played)

@@ -11,7 +11,9 @@ from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import Limits, WorkItem
 from agentrl.rollout.running import Table
+from agentrl.store.journal import Journal, NoJournal
 from agentrl.task import TaskSource, derive_seed
+from agentrl.trainers.tiny.demonstrations import WARM
 from agentrl.trainers.tiny.make import Tiny
 
 
@@ -26,11 +28,23 @@ class Measure(Protocol):
 class Played:
     """A `Measure` that plays training tasks with an engine of its own."""
 
-    def __init__(self, tiny: Tiny, worker: Worker, tasks: TaskSource, *, seed: int) -> None:
+    def __init__(
+        self, tiny: Tiny, worker: Worker, tasks: TaskSource, *, seed: int, journal: Journal | None = None
+    ) -> None:
         self._tiny, self._worker, self._tasks, self._seed = tiny, worker, tasks, seed
+        self._journal = journal or NoJournal()
 
     async def __call__(self, count: int, *, greedy: bool = False) -> float:
-        """Play and count; failed episodes are left out."""
+        """Play and count, or recall what was counted; failed episodes are left out."""
+        name = f"{WARM}measured-{self._tasks.position}"
+        if (kept := self._journal.kept(name)) is not None:
+            self._tasks.position += count
+            return float(kept)
+        share = await self._play(count, greedy=greedy)
+        self._journal.keep(name, share)
+        return share
+
+    async def _play(self, count: int, *, greedy: bool) -> float:
         engine = TorchEngine(copy.deepcopy(self._tiny.model))
         limits = Limits(max_tokens_per_turn=self._tiny.max_tokens_per_turn)
         table = Table(engine=engine, dialect=self._tiny.dialect, limits=limits)

@@ -13,6 +13,7 @@ from agentrl.episode import Context, Segment
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.message import Action
 from agentrl.registry import EnvSpec, Worker
+from agentrl.store.journal import Journal
 from agentrl.task import Task
 
 AT_ONCE = 16
@@ -72,6 +73,8 @@ async def play_many(
     tasks: Iterable[Task],
     *,
     tolerant: bool = False,
+    journal: Journal | None = None,
+    name: str = "",
 ) -> list[Played]:
     """Play every task with a demonstrator of its own, `make(number)`; gives them in the tasks' order.
 
@@ -80,7 +83,11 @@ async def play_many(
         make: Gives the demonstrator of an episode.
         tasks: One episode each.
         tolerant: Leave out episodes in which the environment failed; some do on actions that make no sense.
+        journal: Keeps what was played under `name`, so that it is not played again.
     """
+    tasks = list(tasks)
+    if journal is not None and (kept := journal.kept(name)) is not None:
+        return [Played(task=tasks[n], first=first, turns=turns) for n, first, turns in kept]
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int, task: Task) -> Played | None:
@@ -96,6 +103,8 @@ async def play_many(
                 await env.close()
 
     played = await asyncio.gather(*(one(n, t) for n, t in enumerate(tasks)))
+    if journal is not None:
+        journal.keep(name, [(n, e.first, e.turns) for n, e in enumerate(played) if e is not None])
     return [episode for episode in played if episode is not None]
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
+from agentrl.store.journal import Journal
 from agentrl.task import TaskSource, derive_seed
 from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.tiny.demonstrations import Demonstrations, SloppySettings
 from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.measure import Played
+from agentrl.trainers.tiny.milestones import Milestones
 from agentrl.trainers.tiny.stock import Stock
 from agentrl.trainers.tiny.warm_start import WarmStart, WarmStartReport, WarmStartSettings, WarmStartStep
 from agentrl.trainers.updater import Updater
@@ -29,6 +31,8 @@ async def warm_start(
     sloppy: SloppySettings | None = None,
     settings: WarmStartSettings | None = None,
     on_step: Callable[[WarmStartStep], None] = lambda step: None,
+    journal: Journal | None = None,
+    milestones: Milestones | None = None,
 ) -> WarmStartReport:
     """Teach a tiny model to act like a sloppy expert; it is trained in place.
 
@@ -40,11 +44,14 @@ async def warm_start(
         sloppy: How sloppy the demonstrations are.
         settings: How long and how well to teach.
         on_step: Called after every step, for a progress line.
+        journal: Keeps demonstrations and measurements, so that an interrupted warm start does not play again.
+        milestones: Keep the weights now and then.
 
     Raises:
         ConfigError: The demonstrations were not learnt, or the start is hopeless; one line says which.
     """
-    run = starting(tiny, worker, tasks, seed=seed, sloppy=sloppy, settings=settings, on_step=on_step)
+    run = starting(tiny, worker, tasks, seed=seed, sloppy=sloppy, settings=settings, journal=journal)
+    run.on_step, run.milestones = on_step, milestones or Milestones()
     return await run.run()
 
 
@@ -77,7 +84,7 @@ def starting(
     seed: int,
     sloppy: SloppySettings | None = None,
     settings: WarmStartSettings | None = None,
-    on_step: Callable[[WarmStartStep], None] = lambda step: None,
+    journal: Journal | None = None,
 ) -> WarmStart:
     """Put the parts of a warm start together."""
     made = Demonstrations(
@@ -86,14 +93,14 @@ def starting(
         tasks=tasks,
         seed=derive_seed(seed, "warm-start"),
         settings=sloppy or SloppySettings(),
+        journal=journal,
     )
     return WarmStart(
         tiny=tiny,
         demonstrations=made,
-        measure=Played(tiny, worker, tasks, seed=derive_seed(seed, "measure")),
+        measure=Played(tiny, worker, tasks, seed=derive_seed(seed, "measure"), journal=journal),
         updater=Updater(
             tiny.model, OptimiserSettings(learning_rate=1e-3, beta2=0.98), total_steps=1, seed=seed
         ),
         settings=settings or WarmStartSettings(),
-        on_step=on_step,
     )

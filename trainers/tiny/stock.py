@@ -28,10 +28,23 @@ class Stock:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def promised(self) -> int:
+        """How many episodes draws may use by now."""
+        return self._promised
+
+    @property
     def success(self) -> float:
-        """Share of the promised episodes that solved their task."""
+        """Share of the promised episodes that solved their task; they must be there, see `ready`."""
         seen = self._examples[: self._promised]
         return sum(correct for _, correct in seen) / max(1, len(seen))
+
+    async def ready(self, *, fresh: int = 0) -> None:
+        """Promise `fresh` more, and wait until all that was promised has been played."""
+        self._promised += fresh
+        self.fill()
+        while len(self._examples) < self._promised:
+            self.fill()
+            await asyncio.sleep(0.002)
 
     def fill(self) -> None:
         """Start playing, if nothing is played now."""
@@ -42,10 +55,7 @@ class Stock:
 
     async def draw(self, count: int, rng: np.random.Generator, *, fresh: int = 0) -> list[Row]:
         """Draw rows at random out of all that were promised so far; promise `fresh` more to later draws."""
-        self.fill()
-        while len(self._examples) < self._promised:
-            self.fill()
-            await asyncio.sleep(0.002)
+        await self.ready()
         rows = [self._examples[i][0] for i in rng.integers(self._promised, size=count)]
         self._promised += fresh
         return rows

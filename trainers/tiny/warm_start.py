@@ -28,6 +28,7 @@ from agentrl.trainers.optimiser import OptimiserSettings, Schedule
 from agentrl.trainers.tiny.demonstrations import Demonstrations
 from agentrl.trainers.tiny.make import Mixture, Tiny
 from agentrl.trainers.tiny.measure import Measure
+from agentrl.trainers.tiny.milestones import Milestones
 from agentrl.trainers.tiny.stock import Stock
 from agentrl.trainers.updater import SftStats, Updater
 
@@ -129,6 +130,8 @@ class WarmStart:
     updater: Updater
     settings: WarmStartSettings = field(default_factory=WarmStartSettings)
     on_step: Callable[[WarmStartStep], None] = lambda step: None
+    milestones: Milestones = field(default_factory=Milestones)
+    stocks: tuple[Stock, ...] = ()
     taken: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -141,6 +144,7 @@ class WarmStart:
         await self.demonstrations.calibrate()
         right = Stock(self.demonstrations.with_noise, first=self.settings.first)
         wrong = Stock(self.demonstrations.with_habit, first=self.settings.first)
+        self.stocks = (right, wrong)
         try:
             skill = await self.teach_skill(right, wrong)
             share, sampled, greedy = await self.teach_habit(right, wrong)
@@ -158,7 +162,7 @@ class WarmStart:
             sampled=sampled,
             greedy=greedy,
             steps=self.taken,
-            episodes=self.demonstrations.counts.total(),
+            episodes=self.demonstrations.counts["probe"] + right.promised + wrong.promised,
             seconds=time.monotonic() - self.began,
         )
 
@@ -173,6 +177,7 @@ class WarmStart:
             await self.train("skill", draw, steps=one.steps, rate=one.rate, final=0.1)
             wrong.fill()
             skill = await self.measure(self.settings.checks)
+            await right.ready()
             if skill >= one.good * right.success:
                 return skill
         if skill < self.settings.enough * right.success:
@@ -184,6 +189,7 @@ class WarmStart:
 
     async def teach_habit(self, right: Stock, wrong: Stock) -> tuple[float, float, float]:
         """Train on the mixture; gives the share with the habit, then the sampled and greedy success."""
+        await wrong.ready()
         share = self.demonstrations.settings.habit_share(right.success, wrong.success)
         for attempt in range(self.settings.most_corrections + 1):
             draw = self.mixture(right, wrong, share)
@@ -233,7 +239,10 @@ class WarmStart:
             )
 
     async def train(self, phase: str, draw: Draw, *, steps: int, rate: float, final: float) -> None:
-        """Take steps on batches that `draw` gives; the rate falls over the second half."""
+        """Take steps on batches that `draw` gives, unless it was done; the rate falls in the second half."""
+        if await self.milestones.pass_by(self.taken + steps, self.updater, self.stocks):
+            self.taken += steps
+            return
         schedule = Schedule(warmup_steps=10, decay_from=0.5, final=final)
         settings = OptimiserSettings(learning_rate=rate, beta2=0.98, schedule=schedule)
         self.updater.restart_schedule(settings, total_steps=steps)
@@ -242,3 +251,4 @@ class WarmStart:
             stats = await asyncio.to_thread(self.updater.sft_step, await draw(rng))
             self.taken += 1
             self.on_step(WarmStartStep(phase=phase, step=step, steps=steps, stats=stats))
+        self.milestones.save(self.taken, self.updater, self.stocks)
