@@ -57,9 +57,10 @@ def run_demo(
 
     Args:
         seed: Every random choice follows from it.
-        control: "no-tool": what tools say is blanked in training and evaluation; "shuffled-reward":
-        rewards are
-            dealt out at random; "more-sft": more warm start in the place of reinforcement learning.
+        control: "no-tool": what tools say is blanked in reinforcement learning and evaluation, so whoever
+            learns did not read it; "shuffled-reward": rewards are dealt out at random, so whoever learns did
+            not need them; "more-sft": more demonstrations of the same mixture in the place of reinforcement
+            learning, so whoever learns needed time alone.
         unsafe_local: Run the model's code without a sandbox.
         progress: Is told what happens.
 
@@ -164,6 +165,7 @@ class Demo:
             **{k: trained[k] for k in ("steps", "episodes", "tool_calls")},
             "isolation": isolation_of(self.session.measured["before"].episodes),
             "failures": trained["failures"],
+            "warm_start": trained["warm_start"],
             "run": trained["run"],
         }
 
@@ -177,6 +179,8 @@ class Demo:
         yield row("sampled", before.sampled.success, after.sampled.success) + blanked
         yield row("greedy", before.greedy.success, after.greedy.success)
         yield f"    {'longer chains (ood)':<24}{'':>8}{share(result['ood_after']):>8}"
+        if (warm := self.session.warm) is not None:
+            yield f"    before: taught by demonstrations, well at first ({share(warm.skill)}), then a habit on top"
         yield ""
         yield from compare(before.episodes, after.episodes)
         yield ""

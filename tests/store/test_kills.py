@@ -72,7 +72,9 @@ def test_killed_before_the_first_step_over_and_over(
 def test_killed_while_it_resumes(
     nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
-    resuming = (Point(function=f, event="return") for f in ("Store.rewind", "load_weights", "Loop.load_state_dict"))
+    resuming = (
+        Point(function=f, event="return") for f in ("Store.rewind", "load_weights", "Loop.load_state_dict")
+    )
     kill(nursery, checkpoint, place, Point(function="Store.commit", event="return", count=2), *resuming)
     same(finish(nursery, checkpoint, place), undisturbed)
 
