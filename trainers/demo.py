@@ -180,7 +180,7 @@ class Demo:
         yield row("greedy", before.greedy.success, after.greedy.success)
         yield f"    {'longer chains (ood)':<24}{'':>8}{share(result['ood_after']):>8}"
         if (warm := self.session.warm) is not None:
-            yield f"    before: taught by demonstrations, well at first ({share(warm.skill)}), then a habit on top"
+            yield f"    taught before by demonstrations: well ({share(warm.skill)}), a habit on top"
         yield ""
         yield from compare(before.episodes, after.episodes)
         yield ""
