@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import decimal
 import gc
 import locale
 import logging
@@ -142,8 +141,6 @@ def global_state() -> dict[str, Any]:
         "the root logger": (logging.root.level, len(logging.root.handlers)),
         "the default socket time-out": socket.getdefaulttimeout(),
         "numpy's error handling": np.geterr(),
-        "numpy's print options": str(np.get_printoptions()),
-        "the decimal context": repr(decimal.getcontext()),
         "the umask": _umask(),
     }
 

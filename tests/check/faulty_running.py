@@ -198,12 +198,6 @@ class ChangesEnviron(Shop):
         return super().task(rng)
 
 
-class PrintsArraysOtherwise(Shop):
-    def task(self, rng: np.random.Generator) -> str:
-        np.set_printoptions(precision=2)
-        return super().task(rng)
-
-
 class SilencesWarnings(Shop):
     def task(self, rng: np.random.Generator) -> str:
         warnings.simplefilter("ignore")
@@ -325,7 +319,6 @@ FAULTS: dict[type, tuple[str, str]] = {
     Prints: ("side-effects", "stdout"),
     ChangesFolder: ("side-effects", "directory"),
     ChangesEnviron: ("side-effects", "SHOP"),
-    PrintsArraysOtherwise: ("side-effects", "print options"),
     SilencesWarnings: ("side-effects", "warnings"),
     ConsumesGlobal: ("side-effects", "random"),
     AnswerShown: ("answer-in-prompt", "last"),

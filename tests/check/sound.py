@@ -357,7 +357,7 @@ class Sentence(ToolEnv):
 
     def expert(self, observations: Sequence[str]) -> Action:
         words = observations[0].rstrip(".").split()
-        return answer(" ".join([words[8], words[10], *(f"x{n}" for n in range(int(words[1])))]))
+        return answer(" ".join([words[9], words[11], *(f"x{n}" for n in range(int(words[1])))]))
 
 
 SOUND = (

@@ -90,7 +90,7 @@ def test_an_unknown_tool_is_told_as_the_result_of_its_call() -> None:
 def test_a_server_that_fails_is_a_failure_of_the_engine() -> None:
     episode, server = played(buyer, [None, *[Fault(kind="cut")] * 5], attempts=2)
     assert episode.finish == "failed" and episode.failure is not None
-    assert (episode.failure.kind, episode.failure.caused_by) == ("engine", "ClientPayloadError")
+    assert (episode.failure.kind, episode.failure.caused_by) == ("engine", "TransferEncodingError")
     assert episode.failure.turn == 1 and episode.correct is None and len(server.requests) == 3
 
 

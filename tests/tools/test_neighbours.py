@@ -64,7 +64,7 @@ with open("own", "wb") as file: file.write(b"x" * (2 << 20))
 r, w = os.pipe(); os.write(w, b"x")
 print("shown"); emit(os.read(r, 1))
 """
-SPIN = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass\n"
+SPIN = "import time\nend = time.monotonic() + 0.7\nwhile time.monotonic() < end: pass\n"
 SPIN_ALONE = f"{SPIN}emit(time.process_time())"
 SPIN_IN_SIX = f"import os\nfor _ in range(5):\n    if os.fork() == 0: break\n{SPIN}emit(time.process_time())"
 DAEMON = """

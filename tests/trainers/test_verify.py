@@ -220,7 +220,9 @@ class Cached:
 
 def train_cached(*, stale: bool) -> list[Any]:
     async def run() -> list[Any]:
-        recipe = grpo(steps=4, groups_per_step=2, group_size=6, learning_rate=1e-3, warmup_steps=0)
+        recipe = grpo(
+            steps=4, groups_per_step=2, group_size=6, learning_rate=1e-3, warmup_steps=0, stop_success=0
+        )
         engine = TorchEngine(small_model(), capacity_rows=2)
         updater = Updater(small_model(), recipe.optimiser, total_steps=recipe.steps)
         loop = Loop(
