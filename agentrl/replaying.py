@@ -69,6 +69,7 @@ def facts(turn: Turn, result: StepResult, episode: Episode, *, last: bool) -> It
 def ending(result: StepResult) -> str:
     """Name how an episode stands.
 
+    >>> from agentrl.environment import Observation
     >>> ending(StepResult(observation=Observation(), terminated=True))
     'terminated'
     """

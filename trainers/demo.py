@@ -31,7 +31,7 @@ Control = Literal["no-tool", "shuffled-reward", "more-sft"]
 CONTROLS: tuple[Control, ...] = ("no-tool", "shuffled-reward", "more-sft")
 RECIPE = {
     "steps": 40,
-    "stop_success": 0.97,
+    "stop_success": 0.96,
     "groups_per_step": 16,
     "learning_rate": 7e-4,
     "tiny.layers": 1,
