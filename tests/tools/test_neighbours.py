@@ -50,7 +50,7 @@ emit("well")
 """
 GREEDY = {
     "memory": "x = []\nwhile True: x.append(bytearray(8 << 20))",
-    "disk": "for n in range(99): open(str(n), 'wb').write(b'x' * (1 << 20))",
+    "disk": "for n in range(9999): open(str(n % 300), 'wb').write(b'x' * (1 << 20))",
     "files": "for n in range(9999): open(str(n), 'w').close()",
     "output": "import os\nfor _ in range(300): os.write(1, b'x' * 65536)",
     "descriptors": "import os\nwhile True: os.pipe()",
