@@ -14,6 +14,7 @@ _BOTH = (
     "output and emitted values: cut or refused by the host",
     "not there: shared memory without a file (mmap(-1) of Python too), socket options, asynchronous I/O",
     "best effort: what the kernel keeps in pipes and socket pairs is not counted; 64 descriptors per process",
+    "best effort: two sandboxes that cooperate can signal by timing and by locks on the system's own files",
 )
 _EACH: dict[LevelName, tuple[str, ...]] = {
     "namespaces": (
@@ -32,7 +33,7 @@ _EACH: dict[LevelName, tuple[str, ...]] = {
         "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms; a file that is"
         " deleted, closed and still mapped counts by its size for root, else as a quarter of the limit",
         "best effort: folders of other sandboxes have secret names, but two that cooperate can still signal"
-        " by timing and by what /proc shows of every process",
+        " by what /proc shows of every process",
     ),
     "none": ("nothing but a time-out and cut output: foreign code runs with all rights of this user",),
 }
