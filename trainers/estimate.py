@@ -7,84 +7,150 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from agentrl.engine.admission import kv_bytes_of
+from agentrl.engine.kv import shape_of
 from agentrl.engine.protocol import Sampling
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
-from agentrl.task import derive_seed
+from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
 from agentrl.trainers.plan import Plan
+from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.simulate import Simulated, simulate
 from agentrl.trainers.student import Student
+from agentrl.trainers.tiny.habits import Sloppy
+from agentrl.trainers.tiny.make import Tiny
+from agentrl.trainers.tiny.play import Demonstrator, context_of, expert_of, play_many
 
+GROUPS = 4
+"""Groups that are played to learn how long episodes are."""
+NOISE = 0.05
+"""Chance of a mistake per action where an expert plays in a model's place."""
 ADAM_BYTES = 8
 """Two moments in fp32 for each trained weight."""
 
 
-async def estimate(student: Student, plan: Plan, worker: Worker) -> dict[str, Any]:
-    """Play one group as the first step would, and say what a run of such episodes takes.
+async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | None = None) -> dict[str, Any]:
+    """Play a few groups as the first step would, and say what a run of such episodes takes.
 
     Gives parameters, memory in MiB by purpose, the operations of a step's training, and the episodes and
-    sampled tokens of the whole run. The operations are those of a step in which every episode teaches.
+    sampled tokens of the whole run; the process's memory where no warm start, which takes more, comes before.
+    The operations are those of a step in which every episode teaches.
+
+    Args:
+        tiny: A model without a warm start plays nothing like what will be trained on: its expert does.
 
     Raises:
-        ConfigError: No episode of the group came to an end.
+        ConfigError: No episode came to an end.
     """
     recipe = plan.recipe
-    rows = await play_group(student, plan, worker)
+    groups = await (play_groups(student, plan, worker) if tiny is None else show_groups(tiny, plan, worker))
     episodes = recipe.groups_per_step * recipe.group_size
-    together = max(1, recipe.groups_per_step // recipe.minibatches)
-    found = simulate(student.model, filled(rows, together, student, plan), plan.update)
-    memory = memory_of(student, plan, found)
-    counted = sum(map(len, rows)) / recipe.group_size * episodes
-    return {
+    found = simulate(student.model, filled(groups, student, plan), plan.update)
+    memory = memory_of(student, plan, found, max(len(row) for rows in groups for row in rows))
+    counted = sum(len(row) for rows in groups for row in rows) / (len(groups) * recipe.group_size) * episodes
+    process = {} if tiny else {"process_mib": round((resident_bytes() + added(memory)) / 2**20, 1)}
+    return process | {
         "parameters": student.num_parameters,
         "trained_parameters": found.num_trained,
         "memory_mib": {k: round(v / 2**20, 1) for k, v in memory.items()},
-        "process_mib": round((resident_bytes() + added(memory)) / 2**20, 1),
         "tokens_per_step": round(counted),
-        "train_flops_per_step": found.flops / found.num_fed * counted * recipe.inner_epochs,
+        "train_flops_per_step": found.flops / found.num_fed * counted * passes_of(recipe),
         "episodes": recipe.steps * episodes,
         "sampled_tokens_at_most": recipe.steps * episodes * tokens_at_most(student),
     }
 
 
-async def play_group(student: Student, plan: Plan, worker: Worker) -> list[Row]:
-    """Play the first group of a run; gives the rows that training would see."""
+async def play_groups(student: Student, plan: Plan, worker: Worker) -> list[list[Row]]:
+    """Play the first groups of a run; gives the rows that training would see."""
     table = student.serve()
-    item = WorkItem(
-        task=plan.spec.tasks("train", level=plan.level, seed=plan.seed).take(1)[0],
-        group_id="estimate",
-        size=plan.recipe.group_size,
-        seed=derive_seed("estimate", plan.seed),
-        sampling=Sampling(temperature=plan.recipe.temperature),
-    )
+    work = [
+        WorkItem(
+            task=task,
+            group_id=f"estimate-{number}",
+            size=plan.recipe.group_size,
+            seed=derive_seed("estimate", plan.seed, number),
+            sampling=Sampling(temperature=plan.recipe.temperature),
+        )
+        for number, task in enumerate(first_tasks(plan))
+    ]
     try:
-        groups = [g async for g in Independent(table=table, new_env=worker.new).collect([item])]
+        groups = [g async for g in Independent(table=table, new_env=worker.new).collect(work)]
     finally:
         await table.engine.close()
-    rows = [Row.of(context) for e in groups[0].whole for context in e.contexts]
-    rows = [row for row in rows if len(row.positions)]
-    if not rows:
-        failures = [e.failure for e in groups[0].episodes if e.failure is not None]
+    found = [[Row.of(context) for e in group.whole for context in e.contexts] for group in groups]
+    found = [rows for rows in ([r for r in rows if len(r.positions)] for rows in found) if rows]
+    if not found:
+        failures = [e.failure for group in groups for e in group.episodes if e.failure is not None]
         raise ConfigError(f"no episode to estimate from; the first failure: {failures[:1]}")
-    return rows
+    return found
 
 
-def filled(rows: Sequence[Row], groups: int, student: Student, plan: Plan) -> list[Row]:
-    """Give the rows of up to `groups` groups, as many as fill a pass, each group with tokens of its own."""
-    vocabulary = len(student.model.get_output_embeddings().weight)
+async def show_groups(tiny: Tiny, plan: Plan, worker: Worker) -> list[list[Row]]:
+    """Let the expert play the first groups, with a mistake now and then."""
+    expert, size = expert_of(worker.spec), plan.recipe.group_size
+
+    def make(number: int) -> Demonstrator:
+        rng = np.random.default_rng(derive_seed("estimate", plan.seed, number))
+        return Sloppy(expert(number), tiny.repertoire, noise=NOISE, habit=None, rng=rng)
+
+    env = worker.new()
+    try:
+        groups = [await play_many(worker, make, [task] * size, tolerant=True) for task in first_tasks(plan)]
+        rows = [[Row.of(context_of(e, env, tiny.dialect)) for e in played] for played in groups if played]
+        return [[unlike(row, number, len(tiny.tokenizer)) for number, row in enumerate(r)] for r in rows]
+    finally:
+        await env.close()
+
+
+def unlike(row: Row, number: int, vocabulary: int) -> Row:
+    """Make an expert's attempt differ from the others behind the prompt, as a policy's attempts do."""
+    ids, begin = row.ids.copy(), int(row.positions[0])
+    ids[begin:] = (ids[begin:] + number) % vocabulary
+    return replace(row, ids=ids)
+
+
+def first_tasks(plan: Plan) -> list[Task]:
+    """Give the tasks of the groups that are played."""
+    tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
+    return tasks.take(min(GROUPS, plan.recipe.groups_per_step))
+
+
+def filled(groups: Sequence[Sequence[Row]], student: Student, plan: Plan) -> list[Row]:
+    """Give rows as a minibatch has them, as many as fill a pass, each group with tokens of its own."""
+    recipe, vocabulary = plan.recipe, len(student.model.get_output_embeddings().weight)
+    whole = recipe.forward_spec().scope == "group"
+    count = max(1, recipe.groups_per_step // recipe.minibatches) if whole else recipe.groups_per_step
     found: list[Row] = []
-    for index in range(groups):
-        found += [replace(row, ids=(row.ids + index) % vocabulary) for row in rows]
+    for index in range(count):
+        moved, rows = index // len(groups), groups[index % len(groups)]
+        members = rows if whole else rows[:: recipe.minibatches]  # episodes are dealt out one by one
+        found += [replace(row, ids=(row.ids + moved) % vocabulary) for row in members]
         if sum(map(len, found)) > 2 * plan.update.max_tokens:
             break
     return found
 
 
-def memory_of(student: Student, plan: Plan, found: Simulated) -> dict[str, int]:
-    """Give bytes by purpose; the engine's cache of keys and values is left out."""
+def passes_of(recipe: Recipe) -> float:
+    """Give how often a step passes each of its tokens forward and back.
+
+    A pass that only scores counts a third: of old log-probabilities, which the first minibatch needs none
+    for, and of the reference model.
+    """
+    spec = recipe.forward_spec()
+    reads = spec.before | spec.during
+    old = 1 - 1 / recipe.minibatches if "old" in reads else 0.0
+    if "old" in spec.before or "old_entropy" in reads:
+        old = 1.0
+    return recipe.inner_epochs + (old + ("reference" in reads)) / 3
+
+
+def memory_of(student: Student, plan: Plan, found: Simulated, longest: int) -> dict[str, int]:
+    """Give bytes by purpose; an engine's cache of keys and values is that of episodes of `longest` tokens."""
     weight = next(student.model.parameters())
     weights, gradients = (
         student.num_parameters * weight.element_size(),
@@ -99,13 +165,26 @@ def memory_of(student: Student, plan: Plan, found: Simulated) -> dict[str, int]:
         "gradients": gradients,
         "optimiser": found.num_trained * ADAM_BYTES,
         "training_pass": max(0, found.peak_bytes - gradients),
+        "kv_cache": cache_bytes(student, plan, longest),
     }
     return memory | {"total": sum(memory.values())}
 
 
 def added(memory: dict[str, int]) -> int:
     """What is not there yet when a model has been loaded and served."""
-    return sum(memory[name] for name in ("reference", "gradients", "optimiser", "training_pass"))
+    return sum(memory[n] for n in ("reference", "gradients", "optimiser", "training_pass", "kv_cache"))
+
+
+def cache_bytes(student: Student, plan: Plan, longest: int) -> int:
+    """Give the most bytes that the engine's keys and values take, in steps or in measurements."""
+    recipe = plan.recipe
+    episodes = max(recipe.groups_per_step * recipe.group_size, plan.evaluation.tasks)
+    return kv_bytes_of(
+        shape_of(student.model),
+        requests=min(episodes, plan.rollout.max_episodes),
+        longest=longest + student.limits.max_tokens_per_turn,
+        max_context=int(student.model.config.max_position_embeddings),
+    )
 
 
 def resident_bytes() -> int:

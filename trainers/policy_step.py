@@ -24,10 +24,10 @@ class PolicyStep:
     """Deals a batch out to minibatches, cuts these to fit memory, and steps.
 
     *Old* log-probabilities are the trainer's own, under the weights before the step. The first minibatch
-      takes them
-    from its own first pass, the others from a pass without gradient before anything moves; with one minibatch
-    there is no such pass. Tokens of zero advantage count in every denominator but are not passed through the
-    model where their gradient is zero anyway. Behaviour log-probabilities serve a check alone.
+    takes them from its own first pass, the others from a pass without gradient before anything moves; with
+    one minibatch there is no such pass. Tokens of zero advantage count in every denominator but are not
+    passed through the model where their gradient is zero anyway. Behaviour log-probabilities serve a check
+    alone.
     """
 
     def __init__(

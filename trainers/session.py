@@ -99,8 +99,8 @@ def refuse_inspection(folder: RunFolder, asked: bool) -> None:
 async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Resolve everything, make the model, train nothing."""
     async with plan.spec.open() as worker:
-        student, _ = await make_student(plan, worker, NoJournal())
-        report = plan.config() | await estimate(student, plan, worker)
+        student, tiny = await make_student(plan, worker, NoJournal())
+        report = plan.config() | await estimate(student, plan, worker, tiny)
     for key, value in report.items():
         progress.note(f"{key}: {value}")
     return report

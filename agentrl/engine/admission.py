@@ -12,6 +12,8 @@ from agentrl.engine.requests import Request
 from agentrl.engine.rows import FREE, IDLE, Match, Rows
 from agentrl.errors import ConfigError
 
+CAPACITY_ROWS = 256
+"""Most requests in flight where nobody says otherwise."""
 WORTH_SHARING = 8
 """A shared prefix of fewer tokens is computed again rather than copied or waited for."""
 
@@ -23,6 +25,27 @@ def rounded_up(positions: int) -> int:
     (16, 16, 48)
     """
     return -(-positions // KEY_BLOCK) * KEY_BLOCK
+
+
+def longer(need: int, max_context: int) -> int:
+    """Positions of a pool whose rows must take `need` tokens.
+
+    >>> longer(70, 1000), longer(600, 1000)
+    (128, 1008)
+    """
+    return min(1 << (need - 1).bit_length(), rounded_up(max_context))
+
+
+def kv_bytes_of(
+    shape: Shape, *, requests: int, longest: int, max_context: int, capacity_rows: int = CAPACITY_ROWS
+) -> int:
+    """Most bytes of keys and values while so many requests of up to `longest` tokens are served at once.
+
+    A pool that grows copies the old one, which is half as large.
+    """
+    rows = min(max(16, 1 << (requests - 1).bit_length()), capacity_rows)
+    whole = (rows + 1) * longer(min(longest, max_context), max_context) * shape.bytes_per_position
+    return whole + whole // 2
 
 
 class Admission:
@@ -125,8 +148,7 @@ class Admission:
         return min(self.capacity_rows, self.kv_bytes // (positions * self.pool.shape.bytes_per_position))
 
     def _lengthen(self, need: int) -> bool:
-        longest = rounded_up(self.max_context)
-        positions = min(1 << (need - 1).bit_length(), longest)
+        positions = longer(need, self.max_context)
         if not self._allowed(positions):
             positions = rounded_up(need)
         allowed = self._allowed(positions)

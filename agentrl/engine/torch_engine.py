@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from agentrl.engine.admission import Admission
+from agentrl.engine.admission import CAPACITY_ROWS, Admission
 from agentrl.engine.batcher import Batcher, Decode
 from agentrl.engine.fingerprint import fingerprints
 from agentrl.engine.forward import choose
@@ -93,7 +93,7 @@ class TorchEngine:
         self,
         model: Any,
         *,
-        capacity_rows: int = 256,
+        capacity_rows: int = CAPACITY_ROWS,
         max_context: int | None = None,
         decode: Decode | None = None,
         stream: bool = False,
