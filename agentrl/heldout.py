@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agentrl.adapter import Adapter
@@ -18,8 +18,9 @@ from agentrl.toolenv import ToolEnv
 
 LARGE = 2e4
 """A task space of this size is not worth a word: none of its tasks is met often."""
-SECONDS = 0.4
-"""Time for looking at tasks before a run; environments with slow starts are looked at less closely."""
+DRAWS = 256
+SECONDS = 0.3
+"""Time for looking at the tasks of a split; environments with slow starts are looked at less closely."""
 PATIENCE = 5.0
 
 
@@ -79,16 +80,23 @@ async def compare_splits(worker: Worker, train: TaskSource, test: Sequence[Task]
     env, trained, measured = Adapter(raw, worker.raw), list[int](), list[int]()
     with contextlib.suppress(InfrastructureError, TimeoutError):
         async with asyncio.timeout(PATIENCE):
-            end = time.monotonic() + SECONDS
-            for position, other in enumerate(test):
-                trained.append(await _started(env, raw, train.at(position)))
-                if (isinstance(raw, ToolEnv) and await raw.holds_out()) or time.monotonic() > end:
-                    break
-                measured.append(await _started(env, raw, other))
+            trained.append(await _started(env, raw, train.at(0)))
+            if not isinstance(raw, ToolEnv) or not await raw.holds_out():
+                trained += await _some(env, raw, (train.at(i) for i in range(1, DRAWS)))
+                measured = await _some(env, raw, test[:DRAWS])
     with contextlib.suppress(InfrastructureError):
         await env.close()
     size = estimated_size(len(trained), len(set(trained)))
     return HeldOut(measured=len(set(measured)), trained=len(set(measured) & set(trained)), size=size)
+
+
+async def _some(env: Adapter, raw: object, tasks: Iterable[Task]) -> list[int]:
+    end, found = time.monotonic() + SECONDS, list[int]()
+    for task in tasks:
+        found.append(await _started(env, raw, task))
+        if time.monotonic() > end:
+            break
+    return found
 
 
 async def _started(env: Adapter, raw: object, task: Task) -> int:
