@@ -28,6 +28,7 @@ Probe = Callable[[Bench], Awaitable[Any]]
 PROBES: dict[str, Probe] = {
     "loads": contract.loads,
     "responds": contract.responds,
+    "closes": closing.closes,
     "return-types": contract.returns,
     "tool-schemas": tools.tool_schemas,
     "gymnasium": contract.gymnasium_contract,
@@ -61,7 +62,6 @@ PROBES: dict[str, Probe] = {
     "answer-in-prompt": expert.answer_in_prompt,
     "answer-given-away": giving.given_away,
     "expert-solves": expert.expert_solves,
-    "closes": closing.closes,
     "close-under-hang": closing.close_under_hang,
     "cancellation": closing.cancellation,
     "leaks": closing.leaks,

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from agentrl.registry import EnvSpec, resolve_env
 CHECKS = (
     "loads",
     "responds",
+    "closes",
     "return-types",
     "tool-schemas",
     "gymnasium",
@@ -52,7 +53,6 @@ CHECKS = (
     "answer-in-prompt",
     "answer-given-away",
     "expert-solves",
-    "closes",
     "close-under-hang",
     "cancellation",
     "leaks",
@@ -140,7 +140,7 @@ def _known(name: str) -> str:
 
 
 def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckResult]:
-    hung, failed, broken = list[str](), list[str](), ""
+    hung, changing, broken = list[str](), list[str](), ""
     for name in (c for c in CHECKS if c in chosen):
         if broken:
             yield CheckResult(name=name, passed=False, detail=f"not run: mend {broken!r} first")
@@ -159,19 +159,16 @@ def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckRes
             broken = name
         detail = answer["detail"]
         if not answer["passed"]:
-            detail += _blame(name, failed)
-            failed.append(name)
+            detail += _blame(name, changing)
+            changing += [name] if name in CHANGING and " became " in detail else []
         yield CheckResult(name=name, passed=answer["passed"], detail=detail)
 
 
-def _blame(name: str, failed: Collection[str]) -> str:
+def _blame(name: str, changing: Sequence[str]) -> str:
     """Say that an earlier finding may explain this one: the expert is not to blame for a changing world."""
-    causes = [c for c in CHANGING if c in failed] if name in EXPERTS else []
-    return (
-        f"; mend {causes[0]!r} first: the environment is not the same from episode to episode"
-        if causes
-        else ""
-    )
+    if name not in EXPERTS or not changing:
+        return ""
+    return f"; mend {changing[0]!r} first: the environment is not the same from episode to episode"
 
 
 def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:

@@ -23,7 +23,8 @@ SECONDS = 2.5
 TASKS = 6
 LEAST = 3
 """What is accepted in fewer tasks may be chance."""
-MOST = {"near": 8, "others": 4, "told": 6, "made": 24}
+BACKWARDS = "the answer written backwards"
+MOST = {"near": 12, "others": 4, "told": 6, "made": 24}
 """How many answers of each origin are tried in a task."""
 NAMES = {
     "told": "whatever the tools say, also about something else,",
@@ -208,11 +209,16 @@ def near(right: Right) -> dict[str, str]:
     numbers, value = FIGURES.findall(right.game.first.text), right.value
     if not right.numeric:
         word = bool(results) and len(results[-1].split()) == 1 and _same_kind(results[-1], value)
-        return {"the last result of a tool": results[-1]} if word else {}
+        found = {"the last result of a tool": results[-1]} if word else {}
+        return found | ({BACKWARDS: value[::-1]} if value.isalnum() and not value.isdigit() else {})
     last = FIGURES.findall(results[-1]) if results else []
     found = {"the last number that a tool gave": last[-1]} if last else {}
     found |= {"the first number of the task's text": numbers[0]} if numbers else {}
     found |= {"the last number of the task's text": numbers[-1]} if len(numbers) > 1 else {}
+    if len(numbers) > 1 and all(n.lstrip("-").isdigit() for n in numbers[:2]):
+        a, b = map(int, numbers[:2])
+        sums = {"sum": a + b, "difference": a - b, "product": a * b}
+        found |= {f"the {name} of the task's first two numbers": str(n) for name, n in sums.items()}
     if "." in value:
         return found | {"1.3 times the answer": f"{1.3 * float(value):.6g}"}
     whole = int(value)
@@ -220,6 +226,7 @@ def near(right: Right) -> dict[str, str]:
         "the answer plus 1": str(whole + 1),
         "the answer minus 1": str(whole - 1),
         "twice the answer plus 1": str(2 * whole + 1),
+        BACKWARDS: value[::-1] if value[-1] != "0" else str(whole + 1),
     }
 
 
