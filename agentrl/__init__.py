@@ -4,24 +4,22 @@
 type checkers and for this file alike.
 """
 
-import functools
-import importlib
-import re
-from pathlib import Path
-from typing import Any
-
 from agentrl.gym_hook import register_when_loaded
 
 
-@functools.cache
 def _public() -> dict[str, str]:
     """Give the module of every public name."""
+    import re
+    from pathlib import Path
+
     stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
     pairs = re.findall(r"^from (\S+) import (\w+) as \w+$", stub, flags=re.MULTILINE)
     return {name: module for module, name in pairs}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    import importlib
+
     if name == "__all__":
         return list(_public())
     module = None if name.startswith("_") else _public().get(name)

@@ -1,12 +1,17 @@
-"""`python -m agentrl` is the command `agentrl`."""
+"""`agentrl` and `python -m agentrl`: the command line; Ctrl-C stops it quietly also while it is imported."""
 
 import sys
 
-if __name__ == "__main__":
-    try:
-        from agentrl.cli.main import main
 
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("\nagentrl: stopped", file=sys.stderr)
-        sys.exit(130)
+def main() -> int:
+    """Run the command line and give its exit code."""
+    try:
+        from agentrl.cli.main import main as run
+
+        return run()
+    except KeyboardInterrupt:  # before the command line itself could watch for it: nothing was begun
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -109,7 +109,10 @@ class Adapter:
     async def _copy(self) -> Any:
         native = getattr(self._env, "fork", None)
         if native is not None:
-            return await self._run(native)
+            twin = await self._run(native)
+            if twin is None:
+                raise EnvironmentFault(f"{type(self._env).__name__}.fork() returned None: return the copy")
+            return twin
         if isinstance(self._env, ToolEnv) and not self._env.is_async:
             try:
                 return await self._run(lambda: copy_state(self._env))

@@ -78,7 +78,7 @@ def contestant(spec: EnvSpec, name: str, settings: Mapping[str, Any]) -> Contest
         from agentrl.remote import remote_model
 
         return remote_model(name.removeprefix(REMOTE), settings)
-    if Path(name).exists():
+    if Path(name).exists() or "/" in name:  # a path, or the name of a model on the hub
         return ModelFolder(folder=name)
     if name == "expert":
         with named(spec):

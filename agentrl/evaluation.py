@@ -137,8 +137,12 @@ def bench_row(env: str, level: int, split: Split, policy: str, episodes: Sequenc
     """Give one row of a benchmark's JSON."""
     row = {"env": env, "level": level, "split": split, "policy": policy} | score(episodes).to_json()
     failed = next((e.failure.message for e in episodes if e.failure is not None), "")
-    isolation = next((e.isolation for e in episodes if e.isolation), "")
-    return row | {"isolation": isolation, "first_failure": failed}
+    return row | {"isolation": isolation_of(episodes), "first_failure": failed}
+
+
+def isolation_of(episodes: Sequence[Episode]) -> str:
+    """Name how tools were isolated; '' where no code ran."""
+    return next((e.isolation for e in episodes if e.isolation), "")
 
 
 def has_expert(spec: EnvSpec) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -28,7 +27,7 @@ def register(gymnasium: ModuleType) -> None:
             gymnasium.register(id=name, entry_point=entry_point)
 
 
-class AfterGymnasium(MetaPathFinder):
+class AfterGymnasium:
     """Finds nothing itself: it lets the others find Gymnasium and adds a step to its loading, then goes away.
 
     An import that fails leaves it in place for the next one.

@@ -56,11 +56,12 @@ class OwnThread:
             LEFT_BEHIND.add(self._name, self._thread.is_alive)
 
     async def _join(self, thread: threading.Thread, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 1e-4
         while thread.is_alive():
             if time.monotonic() > deadline:
                 return False
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.002)
         return True
 
     def _work(self) -> None:

@@ -167,6 +167,10 @@ class ToolEnv(gymnasium.Env[str, str]):
             )
         return await self._call_tools(action, play)
 
+    async def holds_out(self) -> bool:
+        """Whether tasks of the test split are kept out of training; too few to be split are not."""
+        return not (await self._space()).small
+
     # Gymnasium.
 
     def reset(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
 from agentrl.errors import ConfigError, unknown
-from agentrl.evaluation import evaluate_model, score
+from agentrl.evaluation import evaluate_model, isolation_of, score
 from agentrl.inspection import conversation
 from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
@@ -23,7 +23,7 @@ from agentrl.task import Task, derive_seed
 from agentrl.trainers.controls import Blanked, ShuffledReward
 from agentrl.trainers.keeping import kept
 from agentrl.trainers.plan import make_plan
-from agentrl.trainers.session import Session, isolation_of
+from agentrl.trainers.session import Session
 from agentrl.trainers.student import Student
 from agentrl.trainers.tiny.start import more_sft
 

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from agentrl.engine.loading import model_folder
 from agentrl.errors import ConfigError, unknown
 from agentrl.registry import EnvSpec, check_settings, resolve_env
 from agentrl.rollout.protocol import Limits
@@ -121,7 +122,7 @@ class Plan:
             "env_settings": dict(self.spec.settings),
             "env_code": self.spec.code,
             "model": self.model,
-            **({} if self.tiny else {"model_files": model_files(Path(self.model))}),
+            **({} if self.tiny else {"model_files": model_files(model_folder(self.model))}),
             "algorithm": self.recipe.name,
             "algorithm_settings": dict(self.recipe.settings),
             "level": self.level,
@@ -167,11 +168,7 @@ def make_plan(
     spec = find_env(env, parts["env"])
     rollout = read_part(RolloutSettings, "rollout", parts["rollout"])
     level = spec.level(rollout.level)
-    if not model:
-        raise ConfigError("--model is empty: give 'tiny' or a checkpoint folder")
-    if model != TINY and not Path(model).exists():
-        near = sorted(p.name for p in Path(model).parent.glob("*")) if Path(model).parent.is_dir() else []
-        raise ConfigError(f"{unknown('model', model, [TINY, *near])}; give 'tiny' or a checkpoint folder")
+    check_model(model)
     if model != TINY and parts["tiny"]:
         raise ConfigError(f"tiny.{next(iter(parts['tiny']))}: without use here; it needs --model tiny")
     recipe = with_settings(make, parts["algorithm"])
@@ -189,6 +186,24 @@ def make_plan(
         checkpoint=read_part(CheckpointSettings, "checkpoint", parts["checkpoint"]),
         store=read_part(StoreSettings, "store", parts["store"]),
     )
+
+
+def check_model(model: str) -> None:
+    """Refuse a model that is neither made on the spot nor on this machine.
+
+    Raises:
+        ConfigError: It is not; names the nearest, or how to fetch it.
+    """
+    if not model:
+        raise ConfigError("--model is empty: give 'tiny' or a checkpoint folder")
+    if model == TINY or Path(model).exists():
+        return
+    parent = Path(model).parent
+    if "/" in model and not parent.is_dir():
+        model_folder(model)
+        return
+    near = sorted(p.name for p in parent.glob("*")) if parent.is_dir() else []
+    raise ConfigError(f"{unknown('model', model, [TINY, *near])}; give 'tiny' or a checkpoint folder")
 
 
 def model_files(folder: Path) -> dict[str, str]:

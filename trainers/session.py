@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,8 +16,9 @@ import torch
 from agentrl.curve import curve_svg
 from agentrl.dialect.protocol import Dialect
 from agentrl.environment import Environment
-from agentrl.episode import Episode
 from agentrl.errors import ConfigError, InfrastructureError
+from agentrl.evaluation import isolation_of
+from agentrl.heldout import HeldOut, compare_splits
 from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
@@ -156,6 +157,7 @@ class Session:
     steps: list[StepMetrics] = field(default_factory=list)
     stopped: str = ""
     """Why training ended before its last step; '' where it did not."""
+    splits: HeldOut | None = None
     tiny: Tiny | None = None
     warm: WarmStartReport | None = None
 
@@ -165,6 +167,7 @@ class Session:
         self.steps = self.keeper.steps()
         async with self.plan.spec.open() as worker:
             student = await self.make(worker)
+            await self.look(worker)
             await self.warm_up(worker)
             async with self.serving(student) as table:
                 strategy = self.strategy(table, worker)
@@ -179,6 +182,13 @@ class Session:
             student, self.tiny = await make_student(self.plan, worker, self.keeper.store)
         self.progress.note(f"{self.plan.spec.name}: {describe(student, self.tiny)}, seed {self.plan.seed}")
         return student
+
+    async def look(self, worker: Worker) -> None:
+        """Say when the tasks that measure are trained on as well."""
+        train = self.plan.spec.tasks("train", level=self.plan.level, seed=self.plan.seed)
+        self.splits = await compare_splits(worker, train, self.held_out("test"))
+        if self.splits.notice:
+            self.progress.note(f"notice: {self.splits.notice}")
 
     async def warm_up(self, worker: Worker) -> None:
         """Warm-start a tiny model; a checkpoint has no warm start."""
@@ -327,6 +337,7 @@ class Session:
             "greedy_before": before.greedy.success,
             "greedy_after": after.greedy.success,
             "interval_after": list(after.sampled.interval),
+            "test_in_train": None if self.splits is None else round(self.splits.share, 3),
             "weights_sha256": weights_sha256(student.model),
             "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
             "episodes": sum(m.episodes for m in self.steps),
@@ -382,8 +393,3 @@ def describe(student: Student, tiny: Tiny | None) -> str:
     if tiny is not None:
         return str(tiny)
     return f"{type(student.model).__name__}, {student.num_parameters / 1e6:.1f}M"
-
-
-def isolation_of(episodes: Sequence[Episode]) -> str:
-    """Name how tools were isolated; '' where no code ran."""
-    return next((e.isolation for e in episodes if e.isolation), "")

@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from agentrl.adapter import ran
-from agentrl.check.bench import Bench
+from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.report import Faulty
 from agentrl.message import Action
 from agentrl.policies import as_action
+from agentrl.task import Task
 
+MOST_TURNS = 64
 Ask = Callable[[Sequence[str]], Awaitable[Action]]
 
 
@@ -25,6 +27,23 @@ def expert_actor(bench: Bench) -> Ask:
         return as_action(await ran(judge.expert, list(texts)))
 
     return ask
+
+
+async def expert_game(bench: Bench, table: Table, task: Task, *, game: Game | None = None) -> Game | None:
+    """Play a task with the expert and close the instance; None where there is no expert.
+
+    Args:
+        game: The instance that plays, which then stays open; None for a new one.
+    """
+    if not bench.has_expert:
+        return None
+    ask, playing = expert_actor(bench), game or table.new()
+    await playing.start(task)
+    while not playing.done and len(playing.turns) < MOST_TURNS:
+        await playing.act(await ask(playing.texts))
+    if game is None:
+        await playing.close()
+    return playing
 
 
 class ExpertProcess:

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from agentrl.registry import EnvSpec, resolve_env
 CHECKS = (
     "loads",
     "responds",
+    "closes",
     "return-types",
     "tool-schemas",
     "gymnasium",
@@ -37,6 +38,7 @@ CHECKS = (
     "reward-range",
     "correct-against-reward",
     "judge-not-fooled",
+    "wrong-answers",
     "constant-answer",
     "text-as-code",
     "ends",
@@ -49,8 +51,8 @@ CHECKS = (
     "host-details",
     "prefix-preservation",
     "answer-in-prompt",
+    "answer-given-away",
     "expert-solves",
-    "closes",
     "close-under-hang",
     "cancellation",
     "leaks",
@@ -68,6 +70,9 @@ ROOTS = ("loads",)
 """When one of these fails, the same fault would be told again by all that follow."""
 PATIENCE = 2
 """After so many checks that hung, the rest is not tried."""
+CHANGING = ("task-order", "episode-isolation", "instance-isolation", "determinism")
+EXPERTS = frozenset({"expert-solves"})
+"""Checks of the expert, and those that show that an environment changes under it."""
 ALWAYS = frozenset({"close-under-hang", "closes"})
 Watch = Callable[[CheckResult], None]
 
@@ -135,7 +140,7 @@ def _known(name: str) -> str:
 
 
 def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckResult]:
-    hung, broken = list[str](), ""
+    hung, changing, broken = list[str](), list[str](), ""
     for name in (c for c in CHECKS if c in chosen):
         if broken:
             yield CheckResult(name=name, passed=False, detail=f"not run: mend {broken!r} first")
@@ -152,7 +157,18 @@ def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckRes
             hung.append(name)
         elif not answer["passed"] and (name in ROOTS or (name == "responds" and answer.get("died"))):
             broken = name
-        yield CheckResult(name=name, passed=answer["passed"], detail=answer["detail"])
+        detail = answer["detail"]
+        if not answer["passed"]:
+            detail += _blame(name, changing)
+            changing += [name] if name in CHANGING and " became " in detail else []
+        yield CheckResult(name=name, passed=answer["passed"], detail=detail)
+
+
+def _blame(name: str, changing: Sequence[str]) -> str:
+    """Say that an earlier finding may explain this one: the expert is not to blame for a changing world."""
+    if name not in EXPERTS or not changing:
+        return ""
+    return f"; mend {changing[0]!r} first: the environment is not the same from episode to episode"
 
 
 def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:
@@ -182,7 +198,7 @@ def _across_processes(lab: Lab, plan: Plan) -> dict[str, Any]:
 
 
 def _task_order(lab: Lab, plan: Plan) -> dict[str, Any]:
-    """Compare tasks of all levels and splits that two processes started in opposite orders."""
+    """Compare episodes of all levels and splits that two processes played in opposite orders."""
     up, down = (lab.ask("", plan.request(way)) for way in ("upwards", "downwards"))
     for answer in (up, down):
         if "data" not in answer:
@@ -191,9 +207,12 @@ def _task_order(lab: Lab, plan: Plan) -> dict[str, Any]:
     both = [e for e in up["data"] if e["task"] in back]
     found = _parting(both, [back[e["task"]] for e in both])
     if found is None:
-        return {"passed": True, "detail": f"{len(both)} tasks are the same in both orders"}
-    mend = "keep nothing of other levels, splits or tasks in the class or module"
-    return {"passed": False, "detail": f"{found} when other levels or splits were played first; {mend}"}
+        return {"passed": True, "detail": f"{len(both)} episodes are the same in both orders"}
+    mend = "keep nothing of other levels, splits or episodes in the class or module, such as a cache"
+    return {
+        "passed": False,
+        "detail": f"{found} when other tasks, levels or splits were played first; {mend}",
+    }
 
 
 COMPARISONS = {"determinism-across-processes": _across_processes, "task-order": _task_order}

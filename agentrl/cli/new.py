@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 import builtins
 import keyword
+import re
 import sys
 from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 
+import agentrl
 from agentrl.cli.command import Command
 from agentrl.cli.output import Output
 from agentrl.errors import ConfigError
 
 FILES = {"{}.py": "env.py.txt", "test_{}.py": "test.py.txt", "train_{}.py": "train.py.txt"}
+
+
+FITTING = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+RESERVED = frozenset({"conftest", "setup"})
 
 
 def class_name(name: str) -> str:
@@ -33,15 +39,25 @@ def checked_name(name: str) -> str:
         ConfigError: It cannot.
     """
     name = name.removesuffix(".py")
-    if not name.isidentifier() or keyword.iskeyword(name) or not class_name(name).isidentifier():
+    if not FITTING.fullmatch(name) or keyword.iskeyword(name):
         raise ConfigError(
-            f"{name!r} cannot be the name of a module: use letters, digits and '_', as in my_env"
+            f"{name!r} cannot be the name of a module: begin with a letter and use up to 64 letters, "
+            "digits and '_', as in my_env"
         )
-    if name in sys.stdlib_module_names or is_installed(name) or hasattr(builtins, class_name(name)):
+    if name in RESERVED or name.startswith("test_"):
+        raise ConfigError(
+            f"{name!r} is a name that pytest or pip reads specially: take another, as in my_env"
+        )
+    if name in sys.stdlib_module_names or is_installed(name) or is_taken(class_name(name)):
         raise ConfigError(
             f"{name!r} would hide what Python or AgentRL calls so: take another name, as in my_{name}"
         )
     return name
+
+
+def is_taken(name: str) -> bool:
+    """Whether Python or AgentRL calls something else so, which a class of this name would hide."""
+    return hasattr(builtins, name) or name in dir(agentrl)
 
 
 def is_installed(name: str) -> bool:

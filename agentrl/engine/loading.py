@@ -34,7 +34,7 @@ def load_model(
     Raises:
         ConfigError: No such folder, a missing file, remote code, pickled weights, no stop id.
     """
-    folder = _folder(path_or_name)
+    folder = model_folder(path_or_name)
     _check_config(folder)
     _check_files(folder)
     tokenizer = _tokenizer(folder)
@@ -53,10 +53,15 @@ def load_tokenizer(path_or_name: str | Path) -> Any:
     Raises:
         ConfigError: No such folder, no tokenizer in it, no stop id.
     """
-    return _tokenizer(_folder(path_or_name))
+    return _tokenizer(model_folder(path_or_name))
 
 
-def _folder(path_or_name: str | Path) -> Path:
+def model_folder(path_or_name: str | Path) -> Path:
+    """Find the checkpoint folder of a path, or of a hub name in the local hub cache.
+
+    Raises:
+        ConfigError: There is none; names the nearest folder, or how to fetch it.
+    """
     path = Path(path_or_name).expanduser()
     if path.is_dir():
         return path
@@ -73,7 +78,8 @@ def _cached(name: str) -> Path:
         return Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise ConfigError(
-            f"no folder {name!r}, and no such model in the local hub cache: `hf download {name}` fetches it"
+            f"no model {name!r}: there is no such folder, and the local hub cache does not hold it; "
+            f"`hf download {name}` fetches it where there is a network, or give a checkpoint folder"
         ) from error
 
 

@@ -1,6 +1,24 @@
 """Environments with one fault each; `FAULTS` says which check must find it and what its message must name."""
 
-from tests.check import faulty_judges, faulty_results, faulty_running, faulty_tasks
+from tests.check import (
+    faulty_answers,
+    faulty_judges,
+    faulty_moments,
+    faulty_results,
+    faulty_running,
+    faulty_tasks,
+)
 
-FAULTS = faulty_tasks.FAULTS | faulty_results.FAULTS | faulty_running.FAULTS | faulty_judges.FAULTS
+FAULTS = {
+    kind: found
+    for part in (
+        faulty_tasks,
+        faulty_results,
+        faulty_running,
+        faulty_judges,
+        faulty_answers,
+        faulty_moments,
+    )
+    for kind, found in part.FAULTS.items()
+}
 """Environment to (check, a cue in its detail)."""

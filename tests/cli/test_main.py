@@ -1,5 +1,6 @@
 """The command line as a whole: help, errors, exit codes, JSON."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,11 +58,22 @@ WRONG = [
     (["play", "code", "--set", "env.secnds=3"], "no setting 'secnds'; did you mean 'seconds'?"),
     (["play", "code", "--set", "seconds=3"], "no part 'seconds'; known: env"),
     (["bench", "code", "--policy", "exprt"], "no policy 'exprt'; did you mean 'expert'?"),
+    (
+        ["bench", "code", "--policy", "Qwen/Qwen3-0.6B", "--tasks", "2"],
+        "`hf download Qwen/Qwen3-0.6B` fetches",
+    ),
     (["bench", "code", "--tasks", "0"], "'0': need a whole number of 1 or more"),
     (["call", "pyhton", "code=1"], "no tool 'pyhton'; did you mean 'python'?"),
     (["call", "python", "cod=1"], "no argument 'cod'; did you mean 'code'?"),
     (["call", "python", "print(1)"], "'print(1)' is no NAME=VALUE"),
     (["new", "my-env"], "'my-env' cannot be the name of a module"),
+    (["new", "../my_env"], "'../my_env' cannot be the name of a module"),
+    (["new", "class"], "'class' cannot be the name of a module"),
+    (["new", ""], "'' cannot be the name of a module"),
+    (["new", "numpy"], "would hide"),
+    (["new", "tool_env"], "would hide"),
+    (["new", "test_shop"], "pytest"),
+    (["new", "a" * 300], "up to 64 letters"),
     (["envs", "code", "-x"], "unrecognized arguments: -x"),
     (["new", "json"], "would hide"),
     (["demo", "--control", "nothing"], "invalid choice: 'nothing'"),
@@ -125,6 +137,35 @@ def test_a_closed_pipe_is_no_error() -> None:
         ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+AT_IMPORT = """
+import os, signal, sys
+
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "$NAME":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize("module", ["agentrl.cli.main", "agentrl.cli.output", "agentrl.cli.envs"])
+@pytest.mark.parametrize("command", [[AGENTRL], [sys.executable, "-m", "agentrl"]], ids=["script", "module"])
+def test_interrupt_while_it_is_imported_ends_without_a_traceback(
+    module: str, command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AT_IMPORT.replace("$NAME", module))
+    paths = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "envs"], cwd=tmp_path, env=paths, capture_output=True, text=True, timeout=60
+    )
+    said = "" if module != "agentrl.cli.envs" else "agentrl: stopped"
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", said)
 
 
 def test_interrupt_ends_with_one_line(tmp_path: Path) -> None:

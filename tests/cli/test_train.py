@@ -21,6 +21,8 @@ class Say(ToolEnv):
 
 WRONG = [
     (["code", "--model", "no/such"], "no model 'no/such'"),
+    (["code", "--model", "Qwen/Qwen3-0.6B"], "`hf download Qwen/Qwen3-0.6B` fetches it"),
+    (["code", "--model", "tiiny"], "did you mean 'tiny'?"),
     (["code", "--model", "tiny", "--algorithm", "grop"], "did you mean 'grpo'?"),
     (["code", "--model", "tiny", "--algorithm", "sapo", "--set", "clip_high=1"], "no setting 'clip_high'"),
     (["code", "--model", "tiny", "--set", "clip_hihg=1"], "did you mean 'clip_high'?"),

@@ -156,6 +156,8 @@ def test_a_checkpoint_is_trained_saved_and_found_again(checkpoint: Path, here: P
     result = train(LENGTH, **arguments, progress=notes)
     assert {"run", "steps", "success_before", "success_after", "weights_sha256", "failures"} <= result.keys()
     assert result["steps"] == notes.steps == 2 and result["episodes"] == 8 and result["failures"] == {}
+    assert result["test_in_train"] == 1.0  # there are three tasks in all, and it says so
+    assert any("test tasks are trained on as well" in line for line in notes.lines)
     trained, _ = load_model(f"{result['run']}/model")
     assert weights_sha256(trained) == result["weights_sha256"] != before
     rows = metrics_of(here / "runs/x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import statistics
 import time
 import warnings
@@ -12,8 +13,9 @@ import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from agentrl.check.bench import Bench, Game
-from agentrl.check.checks.texts import refuse_taken_names
+from agentrl.check.bench import Bench, Game, Table
+from agentrl.check.checks.tools import refuse_taken_names
+from agentrl.check.experts import expert_game
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.wording import name_of, shown
 from agentrl.message import Action, Part
@@ -71,7 +73,30 @@ async def ends(bench: Bench) -> str:
                 await game.act(never_ending(game) if variant else actor.next(game.texts))
             longest = max(longest, len(game.turns))
             _refuse_endless(game, limit)
+        await _refuse_limit_as_end(bench, table)
     return f"the longest of 2 episodes took {longest} actions"
+
+
+async def _refuse_limit_as_end(bench: Bench, table: Table) -> None:
+    """See that what max_turns alone ends is called truncated, unless the task speaks of so many turns."""
+    solved = await expert_game(bench, table, bench.task(0))
+    limit = table.games[0].env.max_turns
+    if solved is None or limit is None or len(solved.turns) >= limit or limit > MOST_TURNS:
+        return
+    ended = 0
+    for position in (0, 1, 2):
+        game = table.new()
+        await game.start(bench.task(position))
+        while not game.done and len(game.turns) < limit:
+            await game.act(never_ending(game))
+        told = re.search(rf"\b{limit}\b", f"{game.env.system} {game.first.text}")
+        ended += len(game.turns) == limit and game.turns[-1][1].terminated and told is None
+        await game.close()
+    if ended == 3:
+        raise Faulty(
+            f"actions that do nothing end at turn {limit} = max_turns with terminated=True: nothing is "
+            "decided there, so return truncated=True (the model did not end it, a limit did)"
+        )
 
 
 def never_ending(game: Game) -> Action:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from agentrl.check.bench import TURNS, Bench, Game, Table
-from agentrl.check.experts import expert_actor
-from agentrl.check.report import NotApplicable
+from agentrl.check.experts import expert_game
+from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import Leaves, changed, leaves_of
 from agentrl.check.wording import difference, fail_if, name_of
-from agentrl.message import Action
+from agentrl.message import Action, call
+from agentrl.task import Task
 
+BROKEN = (Action(malformed=("no call",)), call("no_such_tool", x=1), Action(text="?"))
 MEND = (
     "draw every random choice from the rng that task() or reset(seed=…) gets, and use no time, id(), uuid, "
     "set order or module-level random"
@@ -31,8 +35,10 @@ async def determinism(bench: Bench) -> str:
     async with bench.open() as table:
         for position in bench.positions(bench.seeds, 1.5):
             task = bench.task(position)
+            before = repr(task)
             old, new = table.new(), table.new()
             await old.play(task, variant=position)
+            _same_task(before, task)
             compared += len(old.lines)
             hidden = leaves_of(old.raw)
             await old.close()
@@ -42,19 +48,36 @@ async def determinism(bench: Bench) -> str:
                 await _same_verdicts(bench, table, position)
             await new.close()
         await _expert_twice(bench, table)
+        await _broken_twice(bench, table)
     return f"{compared} observations came out equal"
 
 
 async def _expert_twice(bench: Bench, table: Table) -> None:
     """Replay what the expert does, since its answers depend on more than random ones do."""
-    if not bench.has_expert:
-        return
-    ask, old, new = expert_actor(bench), table.new(), table.new()
-    await old.start(bench.task(0))
-    while not old.done and len(old.turns) < 2 * TURNS:
-        await old.act(await ask(old.texts))
-    await new.repeat(bench.task(0), old.actions)
-    fail_if(_where(old, new), f"the same actions gave something else; {MEND}")
+    for position in bench.positions(4, 0.5):
+        old = await expert_game(bench, table, bench.task(position))
+        if old is None:
+            return
+        new = await table.new().repeat(bench.task(position), old.actions)
+        fail_if(_where(old, new), f"the same actions gave something else; {MEND}")
+        await new.close()
+
+
+async def _broken_twice(bench: Bench, table: Table) -> None:
+    """Replay broken calls and odd answers."""
+    for number, action in enumerate(BROKEN):
+        old, new = [await table.new().repeat(bench.task(number), [action] * 4) for _ in range(2)]
+        fail_if(_where(old, new), f"the same broken actions gave something else; {MEND}")
+        await old.close()
+        await new.close()
+
+
+def _same_task(before: str, task: Task) -> None:
+    if repr(task) != before:
+        raise Faulty(
+            f"{name_of(task)}: playing it changed its payload: {before[:120]} became {repr(task)[:120]}; "
+            "copy what changes: copy.deepcopy(payload)"
+        )
 
 
 def suspects(old: Leaves, new: Game) -> str:
@@ -103,15 +126,19 @@ async def trace(bench: Bench) -> list[dict[str, Any]]:
 async def episode_isolation(bench: Bench) -> str:
     """An instance that has played before starts like a fresh one."""
     need_deterministic(bench)
+    mend = "the instance had played another episode before; set everything anew in task() or reset()"
     async with bench.open() as table:
         used = table.new()
         for position in bench.positions(4):
-            task = bench.task(position)
-            fresh = await table.new().play(task, variant=position)
+            fresh = await table.new().play(bench.task(position), variant=position)
             await used.play(bench.task(position + 1), turns=TURNS if position % 2 else 2, variant=7)
-            again = await used.repeat(task, fresh.actions)
-            mend = "the instance had played another episode before; set everything anew in task() or reset()"
+            again = await used.repeat(bench.task(position), fresh.actions)
             fail_if(_where(fresh, again), mend)
+            await fresh.close()
+        for action in BROKEN if bench.has_expert else ():
+            fresh = await table.new().repeat(bench.task(0), [action])
+            await expert_game(bench, table, bench.task(1), game=used)
+            fail_if(_where(fresh, await used.repeat(bench.task(0), [action])), mend)
             await fresh.close()
     return "a used instance starts like a fresh one"
 
@@ -142,4 +169,22 @@ async def instance_isolation(bench: Bench) -> str:
             fail_if(_where(alone, one), mend)
             await one.close()
             await two.close()
+        for position in bench.positions(4, 0.5):  # two at a time: a small pool may have no more places
+            await _at_once(bench, table, (position, position + 1), mend)
     return "two instances at once play like one alone"
+
+
+async def _at_once(bench: Bench, table: Table, positions: Sequence[int], mend: str) -> None:
+    """Play two tasks in the same moment, as a rollout does."""
+    alone = [await table.play(p, variant=p) for p in positions]
+    games = [table.new() for _ in alone]
+    for first, game in zip(alone, games, strict=True):
+        assert first.task is not None
+        await game.start(first.task)
+    turns = max(len(g.turns) for g in alone)
+    for turn in range(turns):
+        live = [(g, f.actions[turn]) for f, g in zip(alone, games, strict=True) if turn < len(f.turns)]
+        await asyncio.gather(*(g.act(action) for g, action in live if not g.done))
+    for first, game in zip(alone, games, strict=True):
+        fail_if(_where(first, game), mend)
+        await game.close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agentrl.check.actions import WORD
-from agentrl.check.bench import Bench, Table
+from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.budget import Budget
 from agentrl.check.experts import Ask, ExpertProcess, expert_actor
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.wording import name_of, shown
+from agentrl.errors import ToolError, unknown
 from agentrl.message import Action
 from agentrl.task import Split, Task
+from agentrl.toolkit import ToolSpec
 
 SOLVED = 0.9
 MOST_TURNS = 100
@@ -58,14 +62,33 @@ async def _attempt(bench: Bench, table: Table, task: Task, ask: Ask) -> tuple[bo
     await game.close()
     return (
         bool(last.correct),
-        f"after {shown(action)} correct={last.correct}, reward {last.reward:g}",
+        f"after {shown(action)} correct={last.correct}, reward {last.reward:g}{_cut_off(game)}",
         len(game.turns),
     )
 
 
-def _must_fit(tools: object, action: Action) -> None:
+def _cut_off(game: Game) -> str:
+    """Say when it was the limit on actions that ended an episode."""
+    if not game.turns[-1][1].truncated:
+        return ""
+    return f", cut off after {len(game.turns)} actions: raise max_turns if the task needs more"
+
+
+def _must_fit(tools: Sequence[ToolSpec], action: Action) -> None:
+    """See that an expert acts within what the model is told of the tools."""
     if action.malformed:
         raise Faulty(f"expert() gives a malformed action {action.malformed}: use call(name, …) or answer(…)")
+    known = {spec.name: spec for spec in tools}
+    for one in action.calls:
+        try:
+            if one.name not in known:
+                raise ToolError(unknown("tool", one.name, known))
+            known[one.name].bind(one.arguments)
+        except ToolError as error:
+            raise Faulty(
+                f"expert() gives {shown(action)}, which no model could: {error}; mark the method with @tool, "
+                "or let the expert call what its schema allows"
+            ) from error
 
 
 async def _why(bench: Bench, table: Table, task: Task) -> str:

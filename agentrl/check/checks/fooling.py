@@ -6,13 +6,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from agentrl.check.actions import TAG, WORD
 from agentrl.check.bench import Bench, Game, Table
 from agentrl.check.budget import Budget
-from agentrl.check.checks.rewards import insiders
-from agentrl.check.experts import expert_actor
+from agentrl.check.checks.insiders import USUAL, insiders
+from agentrl.check.experts import expert_game
 from agentrl.check.report import Faulty, Hung, NotApplicable
 from agentrl.check.wording import shown
 from agentrl.errors import InfrastructureError
@@ -119,12 +119,10 @@ async def right_episode(bench: Bench, table: Table, position: int, end: Budget) 
             if end.spent:
                 return None
         return None
-    ask, game = expert_actor(bench), table.new()
-    await game.start(bench.task(position))
-    while not game.done and len(game.turns) < 64:
-        await game.act(await ask(game.texts))
-    action, result = game.turns[-1]
-    return game if result.correct and action.is_answer else None
+    played = await expert_game(bench, table, bench.task(position))
+    assert played is not None
+    action, result = played.turns[-1]
+    return played if result.correct and action.is_answer else None
 
 
 async def _judged(table: Table, like: Game, actions: Sequence[Action]) -> bool:
@@ -166,10 +164,10 @@ def variations(answer: str) -> dict[str, str]:
         "the answer with more before it": junk + answer,
         "no answer": "" if len(answer) > 1 else answer,
     }
-    return {what: text for what, text in parts.items() if not _alike(text, answer)}
+    return {what: text for what, text in parts.items() if not alike(text, answer)}
 
 
-def _alike(one: str, two: str) -> bool:
+def alike(one: str, two: str) -> bool:
     """Whether two answers are the same but for writing: case, marks, spaces, and how a number is written."""
     plain = [re.sub(r"[\W_]", "", t.casefold()) for t in (one, two)]
     if plain[0] == plain[1]:
@@ -207,13 +205,9 @@ async def constant_answer(bench: Bench) -> str:
 
 
 async def _last_right(bench: Bench, table: Table, position: int, end: Budget) -> Action | None:
-    if bench.has_expert:
-        ask, game = expert_actor(bench), table.new()
-        await game.start(bench.task(position))
-        while not game.done and len(game.turns) < 64:
-            await game.act(await ask(game.texts))
-        await game.close()
-        return game.actions[-1] if game.turns[-1][1].correct else None
+    played = await expert_game(bench, table, bench.task(position))
+    if played is not None:
+        return played.actions[-1] if played.turns[-1][1].correct else None
     async for game in insiders(bench, table, position=position):
         if game.turns[-1][1].correct:
             return game.actions[-1]
@@ -263,16 +257,6 @@ def code_calls(spec: ToolSpec) -> Iterator[Action]:
     for parameter in spec.parameters:
         if parameter.type is str and not parameter.choices:
             yield call(spec.name, **usual | {parameter.name: EXPRESSION})
-
-
-USUAL: dict[type, tuple[Any, ...]] = {
-    str: ("0",),
-    int: (1,),
-    float: (1.0,),
-    bool: (False,),
-    list: ([],),
-    dict: ({},),
-}
 
 
 def answers(text: str) -> Iterator[Action]:

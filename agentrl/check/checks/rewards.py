@@ -2,109 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
-import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator
 
-from agentrl.check.actions import TAG
+import numpy as np
+
+from agentrl.check.actions import odd_answers, odd_calls
 from agentrl.check.bench import Bench, Game, Table
-from agentrl.check.experts import expert_actor
+from agentrl.check.budget import Budget
+from agentrl.check.checks.insiders import insiders
+from agentrl.check.experts import expert_game
 from agentrl.check.report import Faulty, NotApplicable
-from agentrl.check.state import leaves_of
 from agentrl.check.wording import name_of, shown
 from agentrl.errors import InfrastructureError
-from agentrl.message import Action, call
 from agentrl.toolenv import ToolEnv
 
 RANGE = (-1.0, 1.0)
-GUESSES = 16
+ODD_SECONDS = 1.0
+MOST_TURNS = 64
 
 
 async def episodes(bench: Bench, table: Table) -> AsyncIterator[Game]:
     """Play at random, with the expert, and with answers out of the hidden state: some should be right."""
     for position in bench.positions(4):
         yield await table.play(position, variant=position)
-    if bench.has_expert:
-        actor = expert_actor(bench)
-        for position in bench.positions(3):
-            game = table.new()
-            await game.start(bench.task(position))
-            while not game.done and len(game.turns) < 64:
-                await game.act(await actor(game.texts))
+    for position in bench.positions(3):
+        if (game := await expert_game(bench, table, bench.task(position))) is not None:
             yield game
     async for game in insiders(bench, table):
         yield game
-
-
-async def insiders(bench: Bench, table: Table, *, position: int = 0) -> AsyncIterator[Game]:
-    """Answer with what the instance compares an answer with, and with values made from its own state."""
-    game, spy = table.new(), Spy("0")
-    task = bench.task(position)
-    await game.start(task)
-    texts = candidates(leaves_of(game.raw).values())
-    await game.act(Action(text=spy))
-    texts = list(dict.fromkeys([*spy.compared, *texts]))
-    tags, end, correct = TAG.findall(game.first.text)[:1], time.monotonic() + 1.0, 0
-    answers = [Action(text=f"<{tags[0]}>{text}</{tags[0]}>" if tags else text) for text in texts]
-    for action in [*answers[: len(spy.compared) + GUESSES], *insider_calls(game, texts), *answers]:
-        if time.monotonic() > end or correct >= 4:
-            return
-        one = table.new()
-        await one.repeat(task, [action])
-        correct += bool(one.turns[-1][1].correct)
-        yield one
-        await one.close()
-
-
-def insider_calls(game: Game, texts: Sequence[str]) -> Iterator[Action]:
-    """Call every tool of one required argument with values from the state: one may end the episode."""
-    for spec in game.env.tools:
-        required = [p for p in spec.parameters if p.required]
-        for text in texts if len(required) == 1 else ():
-            if required[0].type is str:
-                yield call(spec.name, **{required[0].name: text})
-            elif required[0].type is int and re.fullmatch(r"-?\d{1,12}", text):
-                yield call(spec.name, **{required[0].name: int(text)})
-
-
-class Spy(str):
-    """An answer that remembers what it was compared with, and is never equal to it."""
-
-    __slots__ = ("compared",)
-    compared: list[str]
-
-    def __init__(self, text: str) -> None:
-        self.compared = []
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, str) and len(other) < 1000:
-            self.compared.append(str(other))
-        return False
-
-    def __hash__(self) -> int:
-        return str.__hash__(self)
-
-    def itself(self, *args: object) -> Spy:
-        """Stay a spy under what is usually done to an answer before comparing."""
-        return self
-
-    strip = lstrip = rstrip = lower = upper = casefold = removeprefix = removesuffix = itself
-    replace = __str__ = itself
-
-
-def candidates(leaves: Iterable[str]) -> list[str]:
-    """Make answers out of the leaves of a state: the values, and what two numbers give.
-
-    >>> candidates(["'pear'", "3", "5"])
-    ['pear', '3', '5', '4', '2', '6', '8', '15']
-    """
-    plain = list(dict.fromkeys(v.strip("'\"") for v in leaves if len(v) < 40))[:GUESSES]
-    numbers = [int(v) for v in plain if re.fullmatch(r"-?\d{1,12}", v)]
-    near = [n + d for n in numbers for d in (1, -1)]
-    pairs = [v for a, b in itertools.combinations(numbers, 2) for v in (a + b, a * b)]
-    return list(dict.fromkeys([*plain, *map(str, near + pairs)]))
 
 
 def declared_range(game: Game) -> tuple[float, float]:
@@ -118,21 +44,40 @@ async def reward_range(bench: Bench) -> str:
     seen: list[float] = []
     async with bench.open() as table:
         async for game in episodes(bench, table):
-            low, high = declared_range(game)
-            assert game.task is not None
-            for turn, (action, result) in enumerate(game.turns):
-                where = f"{name_of(game.task)}, turn {turn + 1}, {shown(action)}"
-                if not low - 1e-6 <= result.reward <= high + 1e-6:
-                    mend = "scale it to 0..1, or declare reward_range = (low, high) in the class"
-                    raise Faulty(f"{where}: reward {result.reward:g} is outside {low:g}..{high:g}; {mend}")
-                total = sum(result.reward_parts.values())
-                if result.reward_parts and not math.isclose(total, result.reward, abs_tol=1e-6):
-                    parts = dict(result.reward_parts)
-                    raise Faulty(
-                        f"{where}: reward {result.reward:g} is not the sum {total:g} of reward_parts {parts}"
-                    )
-                seen.append(result.reward)
+            seen += _in_range(game)
+        async for game in oddities(bench, table):
+            seen += _in_range(game)
     return f"{len(seen)} rewards lie in {min(seen):g}..{max(seen):g}"
+
+
+def _in_range(game: Game) -> list[float]:
+    low, high = declared_range(game)
+    assert game.task is not None
+    for turn, (action, result) in enumerate(game.turns):
+        where = f"{name_of(game.task)}, turn {turn + 1}, {shown(action)}"
+        if not low - 1e-6 <= result.reward <= high + 1e-6:
+            mend = "scale it to 0..1, or declare reward_range = (low, high) in the class"
+            raise Faulty(f"{where}: reward {result.reward:g} is outside {low:g}..{high:g}; {mend}")
+        summed = sum(result.reward_parts.values())
+        if result.reward_parts and not math.isclose(summed, result.reward, abs_tol=1e-6):
+            parts = dict(result.reward_parts)
+            raise Faulty(
+                f"{where}: reward {result.reward:g} is not the sum {summed:g} of reward_parts {parts}"
+            )
+    return [result.reward for _, result in game.turns]
+
+
+async def oddities(bench: Bench, table: Table) -> AsyncIterator[Game]:
+    """Answer oddly, and call the tools with odd values: a reward must hold there too."""
+    first = await table.new().start(bench.task(0))
+    tools, end = table.games[-1].env.tools, Budget(ODD_SECONDS)
+    odd = odd_calls(tools, np.random.default_rng(1))
+    for number, action in enumerate((*odd_answers([first.text]), *odd)):
+        if number >= 4 and end.spent:
+            return
+        game = table.new()
+        yield await game.repeat(bench.task(0), [action])
+        await game.close()
 
 
 async def correct_against_reward(bench: Bench) -> str:
@@ -146,6 +91,8 @@ async def correct_against_reward(bench: Bench) -> str:
             _agree(game)
             count[bool(game.turns[-1][1].correct)] += 1
             best = max(best, *(r.reward for _, r in game.turns))
+        if says:
+            await _right_pays_most(bench, table)
     short = f"the reward never reached 1 ({best:g} at most), so nothing counts as correct"
     if not count[True] and 0 < best < 1 and bench.has_expert:
         raise Faulty(f"{short}; let full marks be 1, or say correct=True where the task is solved")
@@ -158,24 +105,51 @@ async def correct_against_reward(bench: Bench) -> str:
 def _agree(game: Game) -> None:
     assert game.task is not None
     action, last = game.turns[-1]
-    total = sum(r.reward for _, r in game.turns)
     where = f"{name_of(game.task)}, turn {len(game.turns)}, {shown(action)}"
     if last.correct is None and last.terminated:
         raise Faulty(f"{where}: the episode ended without `correct`; put correct=True or False into info")
     top = max(1.0, declared_range(game)[1])
-    if last.correct and total <= 0:
+    if last.correct and total(game) <= 0:
         raise Faulty(
-            f"{where}: correct=True, but the episode's reward is {total:g}; a solved task must earn above 0"
+            f"{where}: correct=True, but the episode's reward is {total(game):g}; solving must earn above 0"
         )
     if not last.correct and last.reward >= top:
         raise Faulty(
             f"{where}: correct={last.correct}, but the reward is {last.reward:g}; full reward means correct"
+        )
+    if last.correct and not last.terminated and len(game.turns) < (game.env.max_turns or 0):
+        raise Faulty(
+            f"{where}: correct=True, but terminated=False and truncated=True; a task that is solved is "
+            "terminated, truncated means that a limit cut it off"
         )
     for turn, (act, result) in enumerate(game.turns[:-1]):
         if result.correct:
             raise Faulty(
                 f"{name_of(game.task)}, turn {turn + 1}, {shown(act)}: correct=True, but the episode goes on"
             )
+
+
+async def _right_pays_most(bench: Bench, table: Table) -> None:
+    """See that no wrong episode earns what the expert's right one does, however often a step is paid."""
+    for position in bench.positions(2):
+        right = await expert_game(bench, table, bench.task(position))
+        if right is None or not right.turns[-1][1].correct:
+            return
+        wrong = [await table.play(position, turns=MOST_TURNS, variant=v) for v in (20, 21)]
+        paid = {shown(a): a for g in (right, *wrong) for a, r in g.turns[:-1] if r.reward > 0}
+        for action in list(paid.values())[:4]:
+            wrong.append(await table.new().repeat(bench.task(position), [action] * MOST_TURNS))
+        for game in wrong:
+            if game.done and not game.turns[-1][1].correct and total(game) >= total(right) - 1e-9:
+                what = f"{name_of(bench.task(position))}: a wrong episode of {len(game.turns)} actions"
+                last = f"such as {shown(game.actions[0])}, earns {total(game):g}"
+                mend = "pay for a step at most once, and less than for the solution"
+                raise Faulty(f"{what}, {last}, the expert's right one {total(right):g}; {mend}")
+
+
+def total(game: Game) -> float:
+    """Sum up what an episode earned."""
+    return sum(r.reward for _, r in game.turns)
 
 
 async def _says_correct(bench: Bench, table: Table) -> bool:

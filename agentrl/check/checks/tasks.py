@@ -8,14 +8,13 @@ from typing import Any
 from agentrl.check.bench import Bench, Table
 from agentrl.check.budget import Budget
 from agentrl.check.checks.determinism import need_deterministic
+from agentrl.check.experts import expert_game
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.check.state import APART, Leaves, leaves_of
 from agentrl.check.wording import name_of
 from agentrl.task import SeededTasks, Split, Task
 
 IDENTITY_APART = APART | {"split", "level", "task_id", "seed"}
-OFFSETS = (1, 2, 3, 4, 5, 8, 10, 16, 32, 64, 100, 128, 256, 1000, 1024, 2**16, 2**20, 2**24, 2**30)
-PAIRS = 6
 MANY = 64
 SECONDS = 1.5
 """Time for drawing tasks; environments with slow starts are looked at less closely."""
@@ -64,47 +63,11 @@ class Drawer:
         return leaves
 
 
-async def seed_variety(bench: Bench) -> str:
-    """Different seeds give different tasks, and no regular distance between seeds gives the same one."""
-    async with bench.open() as table:
-        drawer = Drawer(bench, table)
-        await drawer.prepare()
-        drawn = [await drawer.key(bench.task(i)) for i in range(MANY) if i < 8 or not drawer.late]
-        distinct = len(set(drawn))
-        if distinct < 4:
-            raise Faulty(
-                f"{len(drawn)} seeds gave {distinct} different tasks; draw them from the rng or seed given"
-            )
-        source = bench.spec.tasks("train", level=bench.levels[0])
-        if isinstance(source, SeededTasks) and distinct > len(drawn) // 3:
-            await _no_pattern(drawer, bench.levels[0], least=2 if distinct == MANY else PAIRS - 2)
-    return f"{distinct} different tasks in {len(drawn)} seeds"
-
-
-async def _no_pattern(drawer: Drawer, level: int, *, least: int) -> None:
-    """Look for distances between seeds; where tasks are many, `least` equal pairs are no chance."""
-    for offset in OFFSETS:
-        equal, seen = 0, 0
-        for base in range(PAIRS):
-            if drawer.late:
-                return
-            start = 40 + 997 * base
-            one, two = [Task(id=f"{s}", split="train", level=level, seed=s) for s in (start, start + offset)]
-            equal += await drawer.key(one) == await drawer.key(two)
-            seen += 1
-            if not equal and base >= 2:
-                break
-        if equal == PAIRS or (equal >= least and offset < 10):
-            raise Faulty(
-                f"seeds s and s + {offset} gave the same task in {equal} of {seen} pairs "
-                f"(such as {start} and {start + offset}); use the whole seed: np.random.default_rng(seed)"
-            )
-
-
 async def splits_disjoint(bench: Bench) -> str:
     """No task of one split appears in another."""
     splits = bench.spec.splits
-    if len(splits) < 2 or not hasattr(bench.spec.kind, "splits"):
+    own = hasattr(bench.spec.kind, "splits") or hasattr(bench.spec.kind, "tasks")
+    if len(splits) < 2 or not own:
         raise NotApplicable("it declares no splits; tasks differ by their seeds only")
     async with bench.open() as table:
         drawer = Drawer(bench, table)
@@ -134,6 +97,8 @@ async def splits_disjoint(bench: Bench) -> str:
 
 async def _same_for_seeds(drawer: Drawer, split: Split) -> bool:
     """Whether a split makes of the same seeds the same tasks as train does."""
+    if not isinstance(drawer.bench.spec.tasks("train", level=drawer.bench.levels[0]), SeededTasks):
+        return False
     for seed in (11, 222, 3333, 44444):
         pair = [
             await drawer.key(Task(id="x", split=s, level=drawer.bench.levels[0], seed=seed))
@@ -141,7 +106,7 @@ async def _same_for_seeds(drawer: Drawer, split: Split) -> bool:
         ]
         if pair[0] != pair[1]:
             return False
-    return isinstance(drawer.bench.spec.tasks("train", level=drawer.bench.levels[0]), SeededTasks)
+    return True
 
 
 def _remedy(*splits: str) -> str:
@@ -159,6 +124,9 @@ async def levels_differ(bench: Bench) -> str:
         drawer.budget.extend(SECONDS)
         await drawer.prepare()
         keys = {n: [await drawer.key(_at(n, seed)) for seed in (1, 2, 3, 4)] for n in bench.levels}
+        for level, drawn in keys.items():
+            if len(set(drawn)) == 1:
+                raise Faulty(f"4 seeds gave 1 task at level {level}; draw it from the rng or seed given")
         for one, two in zip(bench.levels, bench.levels[1:], strict=False):
             if keys[one] == keys[two]:
                 raise Faulty(
@@ -173,28 +141,29 @@ def _at(level: int, seed: int) -> Task:
 
 
 async def upwards(bench: Bench) -> list[dict[str, Any]]:
-    """Start tasks of every level and split in order; the checker compares with the other order."""
-    return await _starts(bench, 1)
+    """Play tasks of every level and split in order; the checker compares with the other order."""
+    return await _episodes(bench, 1)
 
 
 async def downwards(bench: Bench) -> list[dict[str, Any]]:
-    """Start the same tasks in reverse."""
-    return await _starts(bench, -1)
+    """Play the same tasks in reverse."""
+    return await _episodes(bench, -1)
 
 
-async def _starts(bench: Bench, way: int) -> list[dict[str, Any]]:
+async def _episodes(bench: Bench, way: int) -> list[dict[str, Any]]:
     need_deterministic(bench)
     first, *others = bench.spec.splits
     levels = dict.fromkeys([*bench.levels[:2], bench.levels[-1]])
     places = [*((level, first) for level in levels), *((bench.levels[0], split) for split in others)]
-    if len(places) < 2:
-        raise NotApplicable("it has one level and one split")
+    tasks = [bench.task(0, split=split, level=level) for level, split in places]
+    tasks += [bench.task(i, split=first) for i in (1, 2, 3)]
     found = []
     async with bench.open() as table:
-        for level, split in places[::way]:
-            game, task = table.new(), bench.task(0, split=split, level=level)
-            await game.start(task)
-            found.append({"task": name_of(task), "lines": game.lines})
+        for task in tasks[::way]:
+            solved = await expert_game(bench, table, task)
+            game = await table.new().play(task, variant=5)
+            lines = [*(solved.lines if solved is not None else ()), *game.lines]
+            found.append({"task": name_of(task), "lines": lines})
             await game.close()
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 import re
 import sys
@@ -11,15 +10,13 @@ import sysconfig
 from collections.abc import AsyncIterator
 from typing import Any
 
-import gymnasium
-
 from agentrl.check import shift
 from agentrl.check.bench import Bench, Game, Table
-from agentrl.check.report import Faulty, NotApplicable
+from agentrl.check.experts import expert_game
+from agentrl.check.report import Faulty
 from agentrl.check.wording import name_of, own_source, shown
 from agentrl.message import ToolResult
 from agentrl.toolenv import ToolEnv
-from agentrl.toolkit import is_tool
 
 MOST_CHARACTERS = 1_000_000
 CONTROL = re.compile(
@@ -31,9 +28,6 @@ CONTROL = re.compile(
     r"|<(?:bos|eos|pad|unk|mask)>|</?s>|<image>|<(?:start_of_image|image_soft_token)>"
 )
 ANSWER_TAGS = re.compile(r"</?(?:answer|search|result|python|information)>")
-FRAMEWORK_NAMES = frozenset(
-    {"fork", "expert", "isolation", "tasks", "blocking", "deterministic", "max_turns"}
-)
 ADDRESS = re.compile(r"<[^<>]{1,200} at 0x[0-9a-fA-F]{6,}>")
 
 
@@ -47,6 +41,11 @@ async def played(bench: Bench, table: Table) -> AsyncIterator[tuple[Game, int, s
                 yield game, -1, f"{spec.name}: {spec.description}"
         for turn, text in enumerate(game.texts):
             yield game, turn, text
+    for position in bench.positions(2, 0.3):
+        solved = await expert_game(bench, table, bench.task(position))
+        if solved is not None:
+            for turn, text in enumerate(solved.texts):
+                yield solved, turn, text
 
 
 def place(game: Game, turn: int) -> str:
@@ -204,33 +203,3 @@ async def _keeps_objects(bench: Bench, table: Table) -> None:
         if given[2] or given[3]:
             return
         kept.append((given, copy.deepcopy(given)))
-
-
-def refuse_taken_names(kind: Any) -> None:
-    """Refuse tools named like what an environment has anyway: each would replace the other."""
-    base = next(
-        (k for k in (ToolEnv, gymnasium.Env) if inspect.isclass(kind) and issubclass(kind, k)), object
-    )
-    taken = {*dir(base), *FRAMEWORK_NAMES}
-    for name in taken & set(dir(kind)):
-        if is_tool(inspect.getattr_static(kind, name)):
-            raise Faulty(
-                f"a @tool is named {name!r}, which {base.__name__} needs itself: rename it, "
-                f"such as {name.strip('_')}_it"
-            )
-
-
-async def tool_schemas(bench: Bench) -> str:
-    """Every tool says what it does."""
-    async with bench.open() as table:
-        refuse_taken_names(bench.spec.kind)
-        game = table.new()
-        if not game.env.tools:
-            raise NotApplicable("it has no tools")
-        for spec in game.env.tools:
-            if len(spec.description.split()) < 2:
-                raise Faulty(f"tool {spec.name!r} has the docstring {spec.description!r}: say what it does")
-            function = spec.function
-            if function is not None and len(inspect.signature(function).parameters) > 12:
-                raise Faulty(f"tool {spec.name!r} has more than 12 parameters: split it")
-    return f"{len(game.env.tools)} tools have a schema and a docstring"
