@@ -12,6 +12,8 @@ from agentrl.episode import TRUNCATED, Episode
 
 Series = list[tuple[int, float]]
 """(step, value), where there is a value."""
+HARDLY = 0.02
+"""Share of attempts that may succeed by luck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,14 @@ class Evidence:
             if attempt.failure is None:
                 found.setdefault((attempt.step, attempt.group), []).append(attempt)
         return [Cohort(step=s, attempts=tuple(m)) for (s, _), m in found.items() if len(m) > 1]
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether hardly any attempt has come to something, so that what spoils a few may spoil all that could."""
+        whole = [a for a in self.attempts if a.failure is None]
+        least = min((a.reward for a in whole), default=0.0)
+        good = [a.reward > least if a.correct is None else a.correct for a in whole]
+        return bool(whole) and share(good) <= HARDLY
 
     @property
     def episodes(self) -> list[tuple[int, Episode]]:

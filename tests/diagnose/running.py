@@ -19,8 +19,8 @@ from agentrl.registry import EnvSpec
 from agentrl.rollout.protocol import Limits, RolloutStrategy
 from agentrl.rollout.running import Table
 from agentrl.runs import open_run
-from agentrl.store.inventory import find_run
 from agentrl.stopping import run_stoppable
+from agentrl.store.inventory import find_run
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.keeping import kept
 from agentrl.trainers.plan import make_plan

@@ -1,5 +1,6 @@
 """Ten ways to spoil a run, each by a part, an environment or an engine that a user could have written."""
 
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from agentrl.engine.protocol import Capabilities, Chunk, Engine, Sampling
-from agentrl.episode import Context, Episode, Floats, Group, Ids, ScoredGroup, Segment
+from agentrl.episode import Context, Episode, Floats, Group, Ids, ScoredGroup
 from agentrl.errors import ToolError
 from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.toolenv import ToolEnv
@@ -134,40 +135,42 @@ def first_turns_only(advantage_N: Tensor, batch: TrainBatch, context: StepContex
 # -------------------------------------------------------------- environments
 
 
-class Indifferent(TwoHop):
+def indifferent(env: type[ToolEnv]) -> type[ToolEnv]:
     """Every answer is as good as any other."""
 
-    def reward(self, answer: str) -> float:
-        return 0.5
+    class Indifferent(env):  # type: ignore[misc, valid-type]
+        def reward(self, answer: str) -> float:
+            return 0.5
+
+    return Indifferent
 
 
-class Leaky(TwoHop):
+def leaky(env: type[ToolEnv], answer: Callable[[Any], object]) -> type[ToolEnv]:
     """The task's text says what is to be found out."""
 
-    def task(self, rng: Any) -> str:
-        question = super().task(rng)
-        return f"{question} ({self.cities[self.bosses[self.who]]})"
+    class Leaky(env):  # type: ignore[misc, valid-type]
+        def task(self, rng: Any) -> str:
+            question = super().task(rng)
+            return f"{question} {answer(self)}"
+
+    return Leaky
 
 
-class OutOfOrder(TwoHop):
-    """One of the two tools never answers."""
-
-    @tool
-    def boss(self, name: str) -> str:
-        """Who is the boss of this person?"""
-        raise ToolError("the directory cannot be reached")
-
-
-class Raising(TwoHop):
-    """One of the two tools has a bug."""
+def out_of_order(env: type[ToolEnv], name: str, error: Exception) -> type[ToolEnv]:
+    """A tool raises in training, whatever it is asked."""
+    original = getattr(env, name)
 
     @tool
-    def city(self, name: str) -> str:
-        """Where does this person live?"""
-        raise OSError("connection refused")
+    @functools.wraps(original)
+    def broken(self: Any, *given: Any, **named: Any) -> object:
+        if self.split == "train":
+            raise error
+        return original(self, *given, **named)
+
+    return type("OutOfOrder", (env,), {name: broken})
 
 
-def case(env: type[ToolEnv] = TwoHop, *, settings: dict[str, Any] | None = None, **parts: Any) -> Case:
+def case(env: type = TwoHop, *, settings: dict[str, Any] | None = None, **parts: Any) -> Case:
     return Case(env=env, settings=settings or {}, **parts)
 
 
@@ -180,29 +183,46 @@ def with_parts(**parts: Any) -> Callable[[Recipe], Recipe]:
 
 
 RATE = SMALL["learning_rate"]
-SABOTAGED: dict[str, tuple[str, Case]] = {
-    "wrong mask": ("wrong-mask", case(strategy=rewriting(observations_as_actions))),
-    "half a mask": ("wrong-mask", case(recipe=with_parts(shapers=(first_turns_only,)))),
-    "stale weights": ("stale-weights", case(engine=Stale)),
-    "constant reward": ("constant-reward", case(Indifferent)),
-    "forgotten reward": ("constant-reward", case(recipe=with_parts(reward_transforms=(one_for_all,)))),
-    "truncated turns": ("truncation", case(settings={"rollout.max_tokens_per_turn": 3})),
-    "truncated episodes": ("truncation", case(settings={"rollout.max_turns": 2})),
-    "template drift": ("template-drift", case(strategy=rewriting(without_first_token))),
-    "unseen template drift": (
-        "template-drift",
-        case(strategy=rewriting(behind_the_prompt), engine=Unverified),
-    ),
-    "learning rate x 100": ("learning-rate-too-high", case(settings={"learning_rate": 100 * RATE})),
-    "learning rate / 100": ("learning-rate-too-low", case(settings={"learning_rate": RATE / 100})),
-    "leaking prompt": ("leaking-prompt", case(Leaky)),
-    "failing tool": ("failing-tool", case(OutOfOrder)),
-    "raising tool": ("failing-tool", case(Raising)),
-    "wrong sign": (
-        "wrong-sign",
-        case(recipe=lambda recipe: replace(recipe, advantage=Negated(recipe.advantage))),
-    ),
-    "wrong loss": ("wrong-sign", case(recipe=with_parts(surrogate=negated_loss))),
-}
-"""Name: what must be named first, and the run."""
-__all__ = ["SABOTAGED", "Segment", "case"]
+
+
+def of_any(env: type) -> dict[str, tuple[str, Case]]:
+    """Give what can be done to any environment: what must be named first, and the run."""
+    return {
+        "wrong mask": ("wrong-mask", case(env, strategy=rewriting(observations_as_actions))),
+        "half a mask": ("wrong-mask", case(env, recipe=with_parts(shapers=(first_turns_only,)))),
+        "stale weights": ("stale-weights", case(env, engine=Stale)),
+        "forgotten reward": (
+            "constant-reward",
+            case(env, recipe=with_parts(reward_transforms=(one_for_all,))),
+        ),
+        "truncated turns": ("truncation", case(env, settings={"rollout.max_tokens_per_turn": 3})),
+        "template drift": ("template-drift", case(env, strategy=rewriting(without_first_token))),
+        "unseen template drift": (
+            "template-drift",
+            case(env, strategy=rewriting(behind_the_prompt), engine=Unverified),
+        ),
+        "learning rate x 100": (
+            "learning-rate-too-high",
+            case(env, settings={"learning_rate": 100 * RATE}),
+        ),
+        "learning rate / 100": ("learning-rate-too-low", case(env, settings={"learning_rate": RATE / 100})),
+        "wrong sign": (
+            "wrong-sign",
+            case(env, recipe=lambda recipe: replace(recipe, advantage=Negated(recipe.advantage))),
+        ),
+        "wrong loss": ("wrong-sign", case(env, recipe=with_parts(surrogate=negated_loss))),
+    }
+
+
+def of_tools(
+    env: type[ToolEnv], name: str, answer: Callable[[Any], object], turns: int
+) -> dict[str, tuple[str, Case]]:
+    """Give what can be done to an environment with tools; `turns` are fewer than its expert takes."""
+    told, bug = ToolError("the directory cannot be reached"), OSError("connection refused")
+    return {
+        "constant reward": ("constant-reward", case(indifferent(env))),
+        "truncated episodes": ("truncation", case(env, settings={"rollout.max_turns": turns})),
+        "leaking prompt": ("leaking-prompt", case(leaky(env, answer))),
+        "failing tool": ("failing-tool", case(out_of_order(env, name, told))),
+        "raising tool": ("failing-tool", case(out_of_order(env, name, bug))),
+    }

@@ -25,7 +25,7 @@ CAUSES = frozenset(
 
 
 def unreadable_calls(evidence: Evidence) -> Iterator[Finding]:
-    """What cannot be read as a call does nothing: either it was never taught, or the format is another one."""
+    """What cannot be read as a call does nothing: it was never taught, or the format is another one."""
     turns = [
         (step, e, bool(t.action.malformed) and not t.cut_off)
         for step, e in evidence.episodes
@@ -40,8 +40,8 @@ def unreadable_calls(evidence: Evidence) -> Iterator[Finding]:
     message = next(t.action.malformed[0] for t in episode.turns if t.action.malformed)
     yield Finding(
         name="unreadable-calls",
-        sentence="Most of what the policy writes cannot be read as a call: its template or dialect is not the "
-        "one that it was taught.",
+        sentence="Most of what the policy writes cannot be read as a call: its template or dialect is not "
+        "the one that it was taught.",
         evidence=(f"{part:.0%} of {len(turns)} turns are malformed", f"such as: {message[:160]}"),
         remedy="compare the model's chat template with the dialect that is used, or teach the format first",
         severity=part,
@@ -110,7 +110,8 @@ def repeated_actions(evidence: Evidence) -> Iterator[Finding]:
         severity=part * 0.5,
         since=onset((step, same) for step, _, same in pairs),
         episode=again[0][1].id,
-        follows_from=CAUSES | {"failing-tool", "entropy-collapse", "template-drift", "constant-reward"},
+        follows_from=CAUSES
+        | {"failing-tool", "entropy-collapse", "template-drift", "constant-reward", "unreadable-calls"},
     )
 
 
@@ -126,7 +127,7 @@ def entropy_collapse(evidence: Evidence) -> Iterator[Finding]:
         name="entropy-collapse",
         sentence="The entropy has collapsed: the policy has no choice left before it is right.",
         evidence=(
-            f"entropy {found[0][1]:.2g} nats a token at first, {last:.2g} at last, with success {success:.2f}",
+            f"entropy {found[0][1]:.2g} nats a token at first, {last:.2g} at last; success {success:.2f}",
             f"{flat:.0%} of the last groups have attempts of one reward",
         ),
         remedy="lower learning_rate, raise clip_high or temperature, or add kl",

@@ -17,16 +17,16 @@ KNOWN = frozenset({"WeightsDiffer", "NonFiniteError", "FailureBudgetSpent"})
 REMEDIES = {
     "engine": "look at the engine's log; less memory for its cache, or fewer max_episodes",
     "environment": "`agentrl check ENV` runs the environment's contract",
-    "tool": "a tool raises something other than ToolError: `agentrl check ENV` and `agentrl play ENV` show it",
+    "tool": "a tool raises something other than ToolError: `agentrl check ENV`, `agentrl play ENV` show it",
     "sandbox": "`agentrl doctor` tries the sandbox; memory and processes of the machine may be short",
-    "reward": "the reward function raises, or gives no finite number: call it by hand on the episode's answer",
+    "reward": "the reward function raises, or gives no finite number: call it on the episode's answer",
     "timeout": "raise rollout.turn_seconds and rollout.episode_seconds, or find out what hangs",
     "cancelled": "something inside the environment cancels its own work",
 }
 
 
 def failures(evidence: Evidence) -> Iterator[Finding]:
-    """A failed attempt is no evidence: it is left out, and what is left may be too few or a choice of its own."""
+    """A failed attempt is no evidence: it is left out, and what is left may be few or a choice."""
     failed = [a for a in evidence.attempts if a.failure is not None]
     shares = evidence.values("failure_share")
     spent = evidence.ending is not None and evidence.ending.error == "FailureBudgetSpent"
@@ -84,9 +84,9 @@ def escaping(evidence: Evidence) -> Iterator[Finding]:
         name="failures-hide-losses",
         sentence="Failures are common where little is earned and rare where much is: actions seem to bring "
         "them about, and what fails is never counted.",
-        evidence=(f"{low:.0%} of the attempts fail in groups below the median reward, {high:.0%} above it",),
-        remedy="let what actions can cause (time, memory, malformed input) end in an observation or a reward, "
-        "not in an exception",
+        evidence=(f"{low:.0%} of the attempts fail in groups below the median reward, {high:.0%} above",),
+        remedy="let what actions can cause (time, memory, malformed input) end in an observation or a "
+        "reward, not in an exception",
         severity=low,
     )
 

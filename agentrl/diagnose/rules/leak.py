@@ -57,8 +57,8 @@ def leaking_prompt(evidence: Evidence) -> Iterator[Finding]:
     example = next(t for t in tasks if place in places(t.prompt, t.answers))
     yield Finding(
         name="leaking-prompt",
-        sentence="The prompt leaks the answer: the right answer stands in the task's text, so it can be copied "
-        "instead of found.",
+        sentence="The prompt leaks the answer: the right answer stands in the task's text, so it can be "
+        "copied instead of found.",
         evidence=(
             f"in {part:.0%} of {len(tasks)} solved tasks the answer stands {where(place)}",
             f"such as {' '.join(example.answers[0])!r} in {shortened(example.episode.first.text)!r}",

@@ -16,8 +16,8 @@ MOSTLY = 0.9
 """The same where the recipe masks truncated episodes on purpose."""
 NAME = "wrong-mask"
 REMEDY = (
-    "train on the tokens that the policy sampled and on no others: segments of kind 'action', aligned so that "
-    "position t predicts token t + 1; `agentrl train … --inspect` shows the mask token by token"
+    "train on the tokens that the policy sampled and on no others: segments of kind 'action', aligned so "
+    "that position t predicts token t + 1; `agentrl train … --inspect` shows the mask token by token"
 )
 
 
@@ -52,7 +52,7 @@ def lost(evidence: Evidence) -> tuple[str, ...]:
 
 
 def masked_tokens(evidence: Evidence) -> Iterator[Finding]:
-    """What is masked cannot learn; in an episode that differs from its group every own token has something to."""
+    """In an episode that differs from its group every own token can learn; what is masked does not."""
     limit = MOSTLY if evidence.setting("truncation") == "mask" else MASKED
     found = evidence.series("masked_share")
     hit = [(step, value) for step, value in found if value > limit]
@@ -61,8 +61,8 @@ def masked_tokens(evidence: Evidence) -> Iterator[Finding]:
     middle = mean(value for _, value in hit)
     yield Finding(
         name=NAME,
-        sentence="The mask is wrong: tokens that the policy sampled, in attempts that differ from their group, "
-        "get no gradient.",
+        sentence="The mask is wrong: tokens that the policy sampled, in attempts that differ from their "
+        "group, get no gradient.",
         evidence=(f"{middle:.0%} of such tokens are masked or have advantage 0 (a sound run: none)",),
         remedy=REMEDY,
         severity=middle * len(hit) / len(found),
@@ -72,7 +72,7 @@ def masked_tokens(evidence: Evidence) -> Iterator[Finding]:
 
 
 def mislabelled_segments(evidence: Evidence) -> Iterator[Finding]:
-    """What the environment said must stand in the tokens as an observation, what the policy said as an action."""
+    """The tokens must say who said what: the environment in observations, the policy in actions."""
     wrong = [(step, e, why) for step, e in evidence.episodes if (why := mislabelled(e))]
     part = len(wrong) / max(len(evidence.episodes), 1)
     if part <= FOREIGN:

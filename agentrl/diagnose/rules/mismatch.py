@@ -1,7 +1,7 @@
 """Engine and trainer apart: the one samples under weights or tokens that the other does not train on.
 
-Old weights put the two at most as far apart as the updates since have moved the policy, and not at all before the
-first update. Other tokens put them apart from the start, or by more than any update has moved.
+Old weights put the two at most as far apart as the updates since have moved the policy, and not at all before
+the first update. Other tokens put them apart from the start, or by more than any update has moved.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def distances(evidence: Evidence) -> list[Distance]:
 
 
 def apart(evidence: Evidence) -> tuple[list[Distance], int]:
-    """Give the steps in which the two were farther apart than rounding explains, and how many were looked at."""
+    """Give the steps in which the two were farther apart than rounding explains, and how many there are."""
     found = distances(evidence)
     rounding = ROUNDING.get(evidence.config.get("update", {}).get("precision", "fp32"), ROUNDING["bf16"])
     return [d for d in found if d.mean > rounding], len(found)
@@ -109,10 +109,10 @@ def stale(lines: tuple[str, ...], *, severity: float, since: int) -> Finding:
     """Say it."""
     return Finding(
         name="stale-weights",
-        sentence="The engine samples from stale weights: what is trained does not reach it, or only in part.",
+        sentence="The engine samples from stale weights: what is trained does not reach it, or only partly.",
         evidence=lines,
-        remedy="look at the hand-over of weights: the engine's update() must take every tensor, and drop what "
-        "was cached (keys, values, prefixes) under older ones",
+        remedy="look at the hand-over of weights: the engine's update() must take every tensor, and drop "
+        "what was cached (keys, values, prefixes) under older ones",
         severity=severity,
         proof=True,
         since=since,

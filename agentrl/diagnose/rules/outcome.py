@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from agentrl.diagnose.evidence import Evidence, correlation, ends, mean
 from agentrl.diagnose.finding import Finding
-from agentrl.diagnose.rules.updates import rises
+from agentrl.diagnose.rules.updates import noise, rises
 
 FALLEN = 0.1
 LEAST_STEPS = 4
@@ -38,8 +37,7 @@ def falling_success(evidence: Evidence) -> Iterator[Finding]:
     found = evidence.values("success")
     first, last = ends(found)
     fall = first - last
-    noise = math.sqrt(0.5 / max(len(evidence.attempts) / 3, 1))
-    if len(found) < LEAST_STEPS or fall < max(FALLEN, 3 * noise):
+    if len(found) < LEAST_STEPS or fall < max(FALLEN, 3 * noise(evidence)):
         return
     yield Finding(
         name="falling-success",
@@ -63,8 +61,8 @@ def paid_length(evidence: Evidence) -> Iterator[Finding]:
     (first, last), (before, after) = ends(lengths), ends(evidence.values("reward_mean"))
     if not pairs or mean(pairs) < PAID or last < GROWN * max(first, 1) or after <= before:
         return
-    if evidence.values("success") and rises(evidence):
-        return
+    if not evidence.values("success") or rises(evidence):
+        return  # where nobody says what is correct, the reward may well be about length
     yield Finding(
         name="reward-pays-length",
         sentence="The reward pays for length: longer attempts earn more, and only the length grows.",

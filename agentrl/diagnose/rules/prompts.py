@@ -36,8 +36,8 @@ def changed(step: int, episode: Episode, other: float, looked: int) -> Finding:
     """Say it."""
     return Finding(
         name="template-drift",
-        sentence="Template drift: prompts are written otherwise in the middle of the run (system text, tools or "
-        "chat template).",
+        sentence="Template drift: prompts are written otherwise in the middle of the run (system text, tools "
+        "or chat template).",
         evidence=(f"from step {step} on, {other:.0%} of the prompts lack what all before had in common",),
         remedy="keep system text, tools and chat template of a run as they are",
         severity=1.0 if looked else 0.0,

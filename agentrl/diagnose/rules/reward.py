@@ -37,13 +37,13 @@ def constant_reward(evidence: Evidence) -> Iterator[Finding]:
     cohorts = evidence.cohorts
     if sum(len(c.attempts) for c in cohorts) < LEAST:
         return
-    flat = [c for c in cohorts if c.flat and not is_solved(c, evidence)]
+    flat = unsolved(cohorts, evidence)
     part = len(flat) / len(cohorts)
     if flattened := flattened_share(evidence, cohorts):
         yield Finding(
             name=NAME,
-            sentence="The reward is constant where it is used: the environment's rewards differ within groups, "
-            "and no attempt gets an advantage from them.",
+            sentence="The reward is constant where it is used: the environment's rewards differ within "
+            "groups, and no attempt gets an advantage from them.",
             evidence=flattened,
             remedy="look at the recipe's score and reward transforms: they make all rewards equal",
             severity=1.0,
@@ -62,18 +62,26 @@ def constant_reward(evidence: Evidence) -> Iterator[Finding]:
             + "; where no attempt succeeds, take easier tasks (rollout.level) or a better start",
             severity=part,
             proof=any(disagreement(flat)),
-            since=onset(((c.step, c in flat) for c in cohorts), MOST),
+            since=onset(((c.step, c.flat) for c in cohorts), MOST),
             episode=flat[0].attempts[0].id,
             follows_from=frozenset() if any(disagreement(flat)) else ROOTS,
         )
 
 
-def is_solved(cohort: Cohort, evidence: Evidence) -> bool:
-    """Whether a group is flat because all is well: all attempts are right, or as good as any ever was."""
-    if cohort.attempts[0].correct is not None:
-        return cohort.solved and not answers_differ(evidence)
-    best, worst = (f(a.reward for a in evidence.attempts) for f in (max, min))
-    return best > worst and cohort.attempts[0].reward == best
+def unsolved(cohorts: list[Cohort], evidence: Evidence) -> list[Cohort]:
+    """Give the groups that are flat although not all is well: attempts are not right, or were better elsewhere."""
+    flat = [c for c in cohorts if c.flat]
+    compared = len(flat) < len(cohorts)
+    best = max(a.reward for c in cohorts for a in c.attempts)
+    differ = answers_differ(evidence)
+
+    def well(cohort: Cohort) -> bool:
+        first = cohort.attempts[0]
+        if first.correct is None:
+            return compared and first.reward == best
+        return cohort.solved and not differ
+
+    return [c for c in flat if not well(c)]
 
 
 def answers_differ(evidence: Evidence) -> bool:

@@ -63,8 +63,8 @@ def wrong_update(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         name="wrong-sign",
-        sentence="The updates have the wrong sign: each step makes attempts that earn more than the others of "
-        "their group less likely.",
+        sentence="The updates have the wrong sign: each step makes attempts that earn more than the others "
+        "of their group less likely.",
         evidence=changes(evidence),
         remedy="look at the loss: surrogate, regularisers and the optimiser's direction; the advantages "
         "themselves have the right sign",

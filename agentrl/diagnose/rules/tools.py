@@ -13,7 +13,6 @@ from agentrl.message import ToolResult
 LEAST_CALLS = 12
 NEARLY_ALL = 0.9
 """Share of a tool's calls that fail; a policy's own mistakes are rarer, and other ones."""
-LEAST_SEVERITY = 0.1
 TROUBLE = re.compile(
     r"\b(error|exception|traceback|fail(ed|s|ure)?|unavailable|not available|timed? ?out|refused|denied|"
     r"out of (order|service)|broken|internal|cannot|could not|down)\b",
@@ -52,20 +51,21 @@ def failing_tool(evidence: Evidence) -> Iterator[Finding]:
     """Where a tool fails whatever it is asked, nothing that needs it can succeed."""
     whole = evidence.episodes
     for name, use in sorted(uses(evidence).items()):
-        severity = len(use.episodes) / max(len(whole), 1)
+        part = len(use.episodes) / max(len(whole), 1)
+        severity = max(part, 0.5) if evidence.hopeless else part
         what = trouble(use)
-        if use.calls >= LEAST_CALLS and what and severity >= LEAST_SEVERITY:
+        if use.calls >= LEAST_CALLS and what:
             (said, *_) = sorted(use.texts)
             yield Finding(
                 name="failing-tool",
                 sentence=f"The tool {name!r} always fails: {what}.",
                 evidence=(
-                    f"{use.calls} calls with {len(use.arguments)} different arguments in the episodes looked at",
+                    f"{use.calls} calls with {len(use.arguments)} different arguments were looked at",
                     f"it says: {said[:160]!r}"
                     + (f" and {len(use.texts) - 1} other texts" if len(use.texts) > 1 else ""),
-                    f"{severity:.0%} of the attempts called it and came to nothing",
+                    f"{part:.0%} of the attempts called it and came to nothing",
                 ),
-                remedy="try it by hand with the arguments of the episode: `agentrl play ENV` shows what it answers",
+                remedy="call it with the episode's arguments: `agentrl play ENV` shows what it answers",
                 severity=severity,
                 since=use.since,
                 episode=use.example,

@@ -10,7 +10,7 @@ from agentrl.diagnose.finding import Finding
 from agentrl.episode import Episode
 
 LOST = 0.3
-"""Share of attempts in groups that cannot teach which a limit ended; where groups differ, a limit teaches too."""
+"""Share of attempts that a limit ended in groups that cannot teach; where groups differ, limits teach too."""
 SET = 0.1
 """The same where somebody has set the limit, and no attempt of the whole run has earned anything."""
 REMEDY = {
@@ -31,7 +31,7 @@ def truncation(evidence: Evidence) -> Iterator[Finding]:
         return
     limits = Counter(limit_of(e) for _, e in cut)
     (name, count), *_ = limits.most_common()
-    hopeless = len(lost) == len(plays) and evidence.config.get("rollout", {}).get(name) is not None
+    hopeless = evidence.hopeless and evidence.config.get("rollout", {}).get(name) is not None
     if severity < LOST and not hopeless:
         return
     lengths = [t for _, e in cut for t in own_lengths(e)]

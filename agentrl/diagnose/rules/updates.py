@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from agentrl.diagnose.evidence import Evidence, ends, mean
 from agentrl.diagnose.finding import Finding
 
 FAR = 2.0
-"""Mean change of a token's log-probability by one step, in nats, where clips allow about a quarter to each token."""
+"""Mean change of a token's log-probability by one step, in nats; clips allow about a quarter to each."""
 OFTEN = 0.2
 """Share of the updates; small batches have an outlier now and then."""
 RISEN = 0.05
@@ -23,7 +24,7 @@ LEAST_STEPS = 3
 
 
 def too_large(evidence: Evidence) -> Iterator[Finding]:
-    """A gradient says which way is better nearby; a step that leaves what is nearby destroys what was known."""
+    """A gradient says which way is better nearby; a step far away destroys what was known."""
     found = evidence.series("moved")
     far = [(step, value) for step, value in found if value > FAR]
     ending = evidence.ending
@@ -67,8 +68,8 @@ def too_small(evidence: Evidence) -> Iterator[Finding]:
             f"learning rate {rate(evidence)}, gradient norm {mean(evidence.values('grad_norm')):.2g}",
             *around(evidence)[-1:],
         ),
-        remedy=f"raise learning_rate ({rate(evidence)} now) by 10 to 100; a large weight of kl also holds the "
-        "policy where it is",
+        remedy=f"raise learning_rate ({rate(evidence)} now) by 10 to 100; a large weight of kl also holds "
+        "the policy where it is",
         severity=1 - pace * planned / NOTHING / 2,
         since=evidence.series("moved")[0][0],
     )
@@ -77,7 +78,12 @@ def too_small(evidence: Evidence) -> Iterator[Finding]:
 def rises(evidence: Evidence) -> bool:
     """Whether success is clearly higher at the end than at the beginning."""
     first, last = ends(evidence.progress)
-    return last > first + RISEN
+    return last > first + RISEN + 2 * noise(evidence)
+
+
+def noise(evidence: Evidence) -> float:
+    """Give the standard error of the difference between the success of two thirds of the run, at most."""
+    return math.sqrt(0.5 / max(len(evidence.attempts) / 3, 1))
 
 
 def around(evidence: Evidence) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ def around(evidence: Evidence) -> tuple[str, ...]:
     lines = []
     if clipped := evidence.values("clip_share"):
         lines.append(
-            f"clip share up to {max(clipped):.0%}, gradient norm up to {max(evidence.values('grad_norm')):.2g}"
+            f"clip share up to {max(clipped):.0%}, gradient norm {max(evidence.values('grad_norm')):.2g}"
         )
     if entropy := evidence.values("entropy"):
         lines.append(f"entropy {entropy[0]:.2g} nats at first, {entropy[-1]:.2g} at last")
