@@ -73,6 +73,8 @@ class Evidence:
     attempts: Sequence[Attempt] = ()
     plays: Sequence[Play] = ()
     """Whole groups, evenly spread over the run, in order."""
+    measured: Sequence[Episode] = ()
+    """Episodes of the measurement before training."""
     ending: Ending | None = None
     """Why the run gave up, where it did."""
 
@@ -100,7 +102,7 @@ class Evidence:
 
     @property
     def hopeless(self) -> bool:
-        """Whether hardly any attempt has come to something, so that what spoils a few may spoil all that could."""
+        """Whether hardly any attempt succeeds, so that what spoils a few may spoil all that could."""
         whole = [a for a in self.attempts if a.failure is None]
         least = min((a.reward for a in whole), default=0.0)
         good = [a.reward > least if a.correct is None else a.correct for a in whole]

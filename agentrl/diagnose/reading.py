@@ -11,12 +11,14 @@ from sqlalchemy import Connection, inspect, select
 from agentrl.codec import from_bytes
 from agentrl.diagnose.evidence import Attempt, Evidence, Play
 from agentrl.ending import Ending
+from agentrl.episode import Episode
 from agentrl.errors import ConfigError
 from agentrl.store.database import FILE, named, open_database, shown
 from agentrl.store.inventory import RunInfo
 from agentrl.store.store import TRAIN
 from agentrl.store.tables import EPISODES, METRICS
 
+BEFORE, MEASURED = "before-sampled", 64
 WHOLE = 800
 """Episodes that are read whole, about: enough for shares to within a few hundredths, in a second or two."""
 
@@ -55,7 +57,12 @@ class Rows:
         last = max((s["step"] for s in steps), default=0) + (ending is not None)
         attempts = self.attempts(last)
         return Evidence(
-            config=config, steps=steps, attempts=attempts, plays=self.plays(attempts), ending=ending
+            config=config,
+            steps=steps,
+            attempts=attempts,
+            plays=self.plays(attempts),
+            measured=self.measured(),
+            ending=ending,
         )
 
     def steps(self) -> list[dict[str, Any]]:
@@ -86,7 +93,13 @@ class Rows:
             groups = [groups[i * len(groups) // wanted] for i in range(wanted)]
         return [Play(step=step, episodes=self._group(step, group)) for step, group in groups]
 
-    def _group(self, step: int, group: str) -> tuple[Any, ...]:
+    def measured(self) -> list[Episode]:
+        """Give some episodes of the measurement before training."""
+        c = EPISODES.c
+        query = select(c.data).where(c.run == self.run, c.phase == BEFORE).order_by(c.work).limit(MEASURED)
+        return [from_bytes(data) for (data,) in self.connection.execute(query)]
+
+    def _group(self, step: int, group: str) -> tuple[Episode, ...]:
         c = EPISODES.c
         same = (c.run == self.run, c.phase == TRAIN, c.step == step, c.work == group)
         query = select(c.data).where(*same).order_by(c.place)

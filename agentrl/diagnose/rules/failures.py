@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ MUCH = 0.1
 """Share of failed attempts; retries hide fewer."""
 ESCAPE = 0.1
 """Difference between poor and rich groups at which failures go along with the reward."""
+TOOL = re.compile(r"\btool '(\w+)'")
 KNOWN = frozenset({"WeightsDiffer", "NonFiniteError", "FailureBudgetSpent"})
 """Errors that a rule of their own reads."""
 REMEDIES = {
@@ -41,10 +43,11 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
         }
     )
     kind = str(counts.most_common(1)[0][0]) if counts else "environment"
+    tool = blamed_tool(evidence)
     yield Finding(
-        name="failing-tool" if kind == "tool" else "failures",
-        sentence="A tool always fails: it raises an error instead of answering."
-        if kind == "tool" and severity > 1 - MUCH
+        name="failing-tool" if tool else "failures",
+        sentence=f"The tool {tool!r} fails, for no fault of the actions (class {kind!r}): attempts end there."
+        if tool
         else f"Attempts fail for reasons outside their actions, most of them in class {kind!r}.",
         evidence=(
             f"{len(failed)} of {len(evidence.attempts)} attempts failed: "
@@ -58,6 +61,16 @@ def failures(evidence: Evidence) -> Iterator[Finding]:
         since=next((a.step for a in failed), 1),
         episode=next((a.id for a in failed if a.failure == kind), ""),
     )
+
+
+def blamed_tool(evidence: Evidence) -> str:
+    """Name the tool that nearly all failures speak of; '' where there is none."""
+    lost = [e.failure.message for p in evidence.plays for e in p.episodes if e.failure]
+    found = Counter(match[1] for message in lost if (match := TOOL.search(message)))
+    if not found:
+        return ""
+    (name, count), *_ = found.most_common(1)
+    return name if count >= (1 - MUCH) * len(lost) else ""
 
 
 def examples(evidence: Evidence, kind: str) -> tuple[str, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agentrl.diagnose.evidence import Evidence, mean, share
 from agentrl.diagnose.finding import Finding
+from agentrl.diagnose.rules.prompts import shared
 from agentrl.episode import Episode
 
-LEAST_TASKS = 8
+LEAST_TASKS = 6
 FOUND = 0.8
 """Share of tasks in which one and the same place of the prompt holds the answer."""
 BY_CHANCE = 0.5
@@ -29,7 +30,6 @@ Place = tuple[str, str | int]
 class Solved:
     """A task with an attempt that was right."""
 
-    step: int
     episode: Episode
     prompt: list[str]
     answers: tuple[list[str], ...]
@@ -37,53 +37,90 @@ class Solved:
 
 def leaking_prompt(evidence: Evidence) -> Iterator[Finding]:
     """A place of the prompt that holds the right answer of nearly every task makes the tools superfluous."""
-    tasks = solved_tasks(evidence)
+    solved = solved_episodes(evidence)
+    for tasks in (by_words(solved), by_tokens(solved)):
+        found = leaking_place(tasks)
+        if found is None:
+            continue
+        place, part = found
+        if is_interactive(evidence) or is_labelled(tasks, place):
+            yield leak(evidence, tasks, place, part)
+            return
+
+
+def leaking_place(tasks: Sequence[Solved]) -> tuple[Place, float] | None:
+    """Give the place where most answers stand, and how many; None where there is no such place."""
     if len(tasks) < LEAST_TASKS or is_constant(tasks):
-        return
-    found = Counter[Place]()
-    for task in tasks:
-        found.update(places(task.prompt, task.answers))
-    others = Counter[Place]()
+        return None
+    found, others = Counter[Place](), Counter[Place]()
     for task, other in zip(tasks, [*tasks[1:], tasks[0]], strict=True):
+        found.update(places(task.prompt, task.answers))
         others.update(places(task.prompt, other.answers))
     if not found:
-        return
+        return None
     (place, count), *_ = found.most_common(1)
     part = count / len(tasks)
-    if part < FOUND or part - others[place] / len(tasks) < BY_CHANCE:
-        return
-    if not is_interactive(evidence) and not is_labelled(tasks, place):
-        return
-    example = next(t for t in tasks if place in places(t.prompt, t.answers))
-    yield Finding(
+    return (place, part) if part >= FOUND and part - others[place] / len(tasks) >= BY_CHANCE else None
+
+
+def leak(evidence: Evidence, tasks: Sequence[Solved], place: Place, part: float) -> Finding:
+    """Say it."""
+    example = next(t for t in tasks if place in places(t.prompt, t.answers)).episode
+    said = shortened(TAG.sub(" ", example.turns[-1].action.text).strip())
+    return Finding(
         name="leaking-prompt",
-        sentence="The prompt leaks the answer: the right answer stands in the task's text, so it can be "
+        sentence="The prompt leaks the answer: the right answer stands in what the task shows, so it can be "
         "copied instead of found.",
         evidence=(
             f"in {part:.0%} of {len(tasks)} solved tasks the answer stands {where(place)}",
-            f"such as {' '.join(example.answers[0])!r} in {shortened(example.episode.first.text)!r}",
+            f"such as {said!r} for the task {shortened(example.first.text)!r}",
             *without_calls(evidence),
         ),
         remedy="take the answer out of what the environment shows (task text, system prompt, observations)",
         severity=part,
         proof=True,
-        since=1,
-        episode=example.episode.id,
+        episode=example.id,
     )
 
 
-def solved_tasks(evidence: Evidence) -> list[Solved]:
-    """Give each task that was solved once, with the answer that was right."""
-    best = max((e.reward for _, e in evidence.episodes), default=0.0)
-    least = min((e.reward for _, e in evidence.episodes), default=0.0)
-    found: dict[str, Solved] = {}
-    for step, episode in evidence.episodes:
+def solved_episodes(evidence: Evidence) -> list[Episode]:
+    """Give one right episode of each task that was solved."""
+    rewards = [e.reward for _, e in evidence.episodes]
+    best, least = max(rewards, default=0.0), min(rewards, default=0.0)
+    found: dict[str, Episode] = {}
+    for _, episode in evidence.episodes:
         right = episode.correct if episode.correct is not None else episode.reward == best > least
-        if right and episode.turns and episode.task_id not in found:
-            prompt, answers = words(episode.first.text), answers_of(episode)
-            if answers:
-                found[episode.task_id] = Solved(step=step, episode=episode, prompt=prompt, answers=answers)
+        if right and episode.turns:
+            found.setdefault(episode.task_id, episode)
     return list(found.values())
+
+
+def by_words(episodes: Sequence[Episode]) -> list[Solved]:
+    """Give tasks and answers as words."""
+    pairs = [(e, answers_of(e)) for e in episodes]
+    return [Solved(episode=e, prompt=words(e.first.text), answers=a) for e, a in pairs if a]
+
+
+def by_tokens(episodes: Sequence[Episode]) -> list[Solved]:
+    """Give prompts and last actions as token ids, without what all actions begin and end with.
+
+    So the system text and whatever else a template shows is looked at too.
+    """
+    pairs = [(e, e.contexts[-1].segments) for e in episodes if e.contexts and e.contexts[-1].segments]
+    last = [[s.ids.tolist() for s in segments if s.kind == "action"][-1:] for _, segments in pairs]
+    texts = {tuple(ids) for found in last for ids in found}
+    head, tail = map(len, shared(texts)) if len(texts) > 1 else (0, 0)
+    return [
+        Solved(episode=e, prompt=ids_of(segments[0].ids), answers=(ids_of(ids[head : len(ids) - tail]),))
+        for (e, segments), found in zip(pairs, last, strict=True)
+        for ids in found
+        if len(ids) > head + tail
+    ]
+
+
+def ids_of(ids: Iterable[int]) -> list[str]:
+    """Write token ids as words."""
+    return [f"token {int(i)}" for i in ids]
 
 
 def answers_of(episode: Episode) -> tuple[list[str], ...]:

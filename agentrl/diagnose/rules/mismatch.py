@@ -55,8 +55,9 @@ def distances(evidence: Evidence) -> list[Distance]:
     for row in rows:
         if row.get("skipped") or row.get("mismatch_mean") is None:
             continue  # nothing was compared, and nothing was moved
-        first = row.get("mismatch_first")
-        found.append(Distance(step=row["step"], mean=row["mismatch_mean"], first=first, path=path))
+        if not row.get("staleness"):  # else the weights are known to be older: `lagging` looks how much
+            first = row.get("mismatch_first")
+            found.append(Distance(step=row["step"], mean=row["mismatch_mean"], first=first, path=path))
         moved = row.get("moved")
         path = None if path is None or moved is None else path + moved
     return found

@@ -69,7 +69,7 @@ def constant_reward(evidence: Evidence) -> Iterator[Finding]:
 
 
 def unsolved(cohorts: list[Cohort], evidence: Evidence) -> list[Cohort]:
-    """Give the groups that are flat although not all is well: attempts are not right, or were better elsewhere."""
+    """Give the groups that are flat although not all is well: not right, or better elsewhere."""
     flat = [c for c in cohorts if c.flat]
     compared = len(flat) < len(cohorts)
     best = max(a.reward for c in cohorts for a in c.attempts)
