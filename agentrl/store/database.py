@@ -107,7 +107,7 @@ def _remedy(said: str) -> str:
 
 def _sqlite(file: Path, *, read_only: bool) -> Engine:
     # One connection, which belongs to the one thread that writes.
-    address = f"file:{quote(str(file.absolute()))}?mode=ro&uri=true" if read_only else str(file)
+    address = _to_read(file) if read_only else str(file)
     engine = create_engine(
         f"sqlite:///{address}",
         poolclass=StaticPool,
@@ -124,6 +124,15 @@ def _sqlite(file: Path, *, read_only: bool) -> Engine:
         cursor.close()
 
     return engine
+
+
+def _to_read(file: Path) -> str:
+    """Give the address under which a file is only read.
+
+    SQLite writes beside it even so, to see what others write; while nobody has it open for that, it need not.
+    """
+    alone = not file.with_name(f"{file.name}-wal").exists()
+    return f"file:{quote(str(file.absolute()))}?{'immutable=1' if alone else 'mode=ro'}&uri=true"
 
 
 def _postgres(url: str) -> Engine:

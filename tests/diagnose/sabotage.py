@@ -203,7 +203,7 @@ def of_any(env: type) -> dict[str, tuple[str, Case]]:
         ),
         "learning rate x 100": (
             "learning-rate-too-high",
-            case(env, settings={"learning_rate": 100 * RATE}),
+            case(env, settings={"learning_rate": 100 * RATE, "steps": 4}),
         ),
         "learning rate / 100": ("learning-rate-too-low", case(env, settings={"learning_rate": RATE / 100})),
         "wrong sign": (
