@@ -1,4 +1,4 @@
-"""Prompts and observations that are written otherwise in the middle of a run."""
+"""Prompts that are written otherwise in the middle of a run."""
 
 from __future__ import annotations
 
@@ -6,49 +6,46 @@ from collections.abc import Collection, Iterator
 
 from agentrl.diagnose.evidence import Evidence, share
 from agentrl.diagnose.finding import Finding
-from agentrl.episode import Episode, Kind
+from agentrl.episode import Episode
 
-LEAST_TEXTS = 8
-"""Different texts that must agree before what they share counts as the template."""
+LEAST_PROMPTS = 8
+"""Different prompts that must agree before what they share counts as the template."""
 OTHER = 0.9
-"""Share of a later step's texts without it."""
-KINDS: tuple[Kind, ...] = ("prompt", "observation")
+"""Share of a later step's prompts without it."""
+SAME = 0.5
 Ids = tuple[int, ...]
 
 
 def changing_prompts(evidence: Evidence) -> Iterator[Finding]:
-    """What all texts from outside share is the template (system text, tools, control tokens); it stays."""
+    """What all prompts share is the template (system text, tools, control tokens); it stays as it is."""
     steps: dict[int, list[Episode]] = {0: list(evidence.measured)}
     for step, episode in evidence.episodes:
         steps.setdefault(step, []).append(episode)
-    for kind in KINDS:
-        known: set[Ids] = set()
-        for step, episodes in sorted(steps.items()):
-            texts = {ids for e in episodes for ids in texts_of(e, kind)}
-            if len(known) >= LEAST_TEXTS and texts:
-                head, tail = shared(known)
-                other = share(not fits(ids, head, tail) for ids in texts)
-                if other > OTHER:
-                    yield changed(step, episodes[0], other, kind)
-                    return
-            known |= texts
+    known: set[Ids] = set()
+    for step, episodes in sorted(steps.items()):
+        prompts = {prompt_of(e) for e in episodes if e.contexts and e.contexts[0].segments}
+        if len(known) >= LEAST_PROMPTS and prompts:
+            head, tail = shared(known)
+            other = share(not fits(ids, head, tail) for ids in prompts)
+            if other > OTHER:
+                yield changed(step, episodes[0], other)
+                return
+        known |= prompts
 
 
-def texts_of(episode: Episode, kind: Kind) -> Iterator[Ids]:
-    """Give the ids of the first prompt, or of what was observed."""
-    segments = [s for c in episode.contexts[:1] for s in c.segments if s.kind == kind]
-    for segment in segments[:1] if kind == "prompt" else segments:
-        yield tuple(segment.ids.tolist())
+def prompt_of(episode: Episode) -> Ids:
+    """Give the ids of the first prompt."""
+    return tuple(episode.contexts[0].segments[0].ids.tolist())
 
 
-def changed(step: int, episode: Episode, other: float, kind: Kind) -> Finding:
+def changed(step: int, episode: Episode, other: float) -> Finding:
     """Say it."""
     return Finding(
         name="template-drift",
-        sentence=f"Template drift: {kind}s are written otherwise in the middle of the run (system text, "
-        "tools or chat template).",
+        sentence="Template drift: prompts are written otherwise in the middle of the run (system text, tools "
+        "or chat template).",
         evidence=(
-            f"in step {step}, {other:.0%} of the {kind}s lack the tokens that all before begin and end with",
+            f"in step {step}, {other:.0%} of the prompts lack the tokens that all before begin and end with",
         ),
         remedy="keep system text, tools and chat template of a run as they are",
         severity=1.0,
@@ -77,5 +74,6 @@ def common(one: Ids, other: Ids) -> Ids:
 
 
 def fits(prompt: Ids, head: Ids, tail: Ids) -> bool:
-    """Whether a prompt begins and ends like the others."""
-    return prompt[: len(head)] == head and prompt[len(prompt) - len(tail) :] == tail
+    """Whether a prompt begins and ends like the others, for the most part: tasks share words too."""
+    begins, ends = common(prompt, head), common(prompt[::-1], tail[::-1])
+    return len(begins) >= SAME * len(head) and len(ends) >= SAME * len(tail)
