@@ -14,7 +14,7 @@ from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
 from agentrl.trainers.batch import TrainBatch
-from agentrl.trainers.parts import Advantage, StepContext
+from agentrl.trainers.parts import Advantage, Bound, StepContext, Tokens
 from agentrl.trainers.recipe import Recipe
 from tests.diagnose.running import SMALL, Case
 from tests.learning.envs.two_hop import TwoHop
@@ -117,7 +117,7 @@ class Negated:
         return -self.inner(batch, context)
 
 
-def negated_loss(log_ratio_N: Tensor, bounds: Any, tokens: Any) -> Tensor:
+def negated_loss(log_ratio_N: Tensor, bounds: tuple[Bound, Bound], tokens: Tokens) -> Tensor:
     """A loss that is an objective."""
     return log_ratio_N.exp() * tokens.advantage_N
 
