@@ -11,7 +11,7 @@ from agentrl.diagnose.finding import Finding
 from agentrl.diagnose.ranking import diagnose
 from agentrl.environment import CallRecord, Observation
 from agentrl.episode import Columns, Context, Episode, Finish, Segment, Turn, as_ids
-from agentrl.message import Action, Text, ToolResult, answer, call
+from agentrl.message import Text, ToolResult, answer, call
 
 STEPS, GROUPS, SIZE = 10, 4, 8
 CITIES = "rome oslo bonn kyiv lima nice cork bern riga graz".split()
@@ -62,6 +62,11 @@ def attempt(
         reward=float(right),
         correct=right,
     )
+
+
+def failed(name: str, number: int, **given: Any) -> Episode:
+    """An attempt that comes to nothing."""
+    return attempt(name, number, **(given | {"right": False}))
 
 
 def group(step: int, index: int, make: Callable[..., Episode] = attempt, **given: Any) -> Play:
@@ -150,6 +155,3 @@ def names(evidence: Evidence) -> list[str]:
 
 def first(evidence: Evidence) -> Finding:
     return diagnose(evidence)[0]
-
-
-__all__ = ["Action", "attempt", "changed", "first", "group", "names", "of_plays", "row", "said", "sound"]

@@ -13,7 +13,7 @@ from agentrl.diagnose.finding import Finding
 from agentrl.diagnose.ranking import diagnose
 from agentrl.diagnose.reading import read_evidence
 from agentrl.engine.protocol import Engine
-from agentrl.errors import ConfigError, InfrastructureError
+from agentrl.errors import InfrastructureError
 from agentrl.progress import SilentProgress
 from agentrl.registry import EnvSpec
 from agentrl.rollout.protocol import Limits, RolloutStrategy
@@ -119,6 +119,3 @@ def started(env: type, folder: Path, *, seed: int = 0) -> Path:
     tiny = asyncio.run(make())
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
     return save_folder(folder / env.__name__, tiny.model, tiny.tokenizer, LimitsFile(limits))
-
-
-__all__ = ["Case", "ConfigError", "examine", "play", "started"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from agentrl.diagnose.evidence import Evidence, Series, mean, share
 from agentrl.diagnose.finding import Finding
@@ -13,8 +14,8 @@ AGAINST = -0.3
 UNRELATED = 0.2
 """Below this the two have nothing to do with each other."""
 LEAST_STEPS = 2
-"""A single step tells only where it is clear."""
-CLEAR = -0.6
+CLEAR = -0.5
+"""Mean correlation of the updates' effect and reward that sound runs never come to, be it after one step."""
 BLURRED = 2.0
 """Nats per token; so large a step moves everything, whichever way it was meant."""
 
@@ -54,12 +55,42 @@ def wrong_sign(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What a step did to the log-probabilities of what it was trained on."""
+
+    step: int
+    size: float
+    """Mean change of a token, in nats."""
+    direction: float
+    """Correlation with the reward."""
+    weight: float
+    """Groups that taught, times the size: what little moves is noise."""
+
+
+def effects(evidence: Evidence) -> list[Effect]:
+    """Give that of each step."""
+    return [
+        Effect(
+            step=s["step"],
+            size=s["moved"],
+            direction=s["moved_right"],
+            weight=s["moved"] * (s["groups"] - s["zero_variance_groups"]),
+        )
+        for s in evidence.steps
+        if s.get("moved") is not None and s.get("moved_right") is not None
+    ]
+
+
 def wrong_update(evidence: Evidence) -> Iterator[Finding]:
     """With the right advantages, a step must still raise the log-probability of what earned more."""
-    sizes = dict(evidence.series("moved"))
-    found = [(s, v) for s, v in evidence.series("moved_right") if sizes.get(s, 0.0) < BLURRED]
-    top = uncertain_top(found)
-    if top is None or top > 0 or mean(evidence.values("direction")) < AGAINST:
+    found = [s for s in effects(evidence) if s.size < BLURRED]
+    weight = sum(s.weight for s in found)
+    if not weight or mean(evidence.values("direction")) < AGAINST:
+        return
+    middle = sum(s.weight * s.direction for s in found) / weight
+    top = uncertain_top([(s.step, s.direction) for s in found])
+    if middle > CLEAR and (top is None or top > 0 or middle > 0):
         return
     yield Finding(
         name="wrong-sign",
@@ -68,8 +99,8 @@ def wrong_update(evidence: Evidence) -> Iterator[Finding]:
         evidence=changes(evidence),
         remedy="look at the loss: surrogate, regularisers and the optimiser's direction; the advantages "
         "themselves have the right sign",
-        severity=share(value < 0 for _, value in found),
-        since=found[0][0],
+        severity=share(s.direction < 0 for s in found),
+        since=found[0].step,
         follows_from=frozenset({"learning-rate-too-high", "wrong-mask", "template-drift", "stale-weights"}),
     )
 
@@ -77,7 +108,7 @@ def wrong_update(evidence: Evidence) -> Iterator[Finding]:
 def uncertain_top(found: Series) -> float | None:
     """Give the upper end of the mean's interval, two standard errors; None of too few values."""
     if len(found) < LEAST_STEPS:
-        return found[0][1] if found and found[0][1] < CLEAR else None
+        return None
     middle = mean(value for _, value in found)
     spread = sum((value - middle) ** 2 for _, value in found) / (len(found) - 1)
     return middle + 2 * math.sqrt(spread / len(found))

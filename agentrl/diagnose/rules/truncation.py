@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from agentrl.diagnose.evidence import Evidence, Play, mean, onset
 from agentrl.diagnose.finding import Finding
+from agentrl.diagnose.rules.updates import rises
 from agentrl.episode import Episode
 
 LOST = 0.3
@@ -24,29 +25,27 @@ REMEDY = {
 def truncation(evidence: Evidence) -> Iterator[Finding]:
     """An attempt that is cut off says little about what it would have come to."""
     plays = [p for p in evidence.plays if len(p.episodes) > 1]
-    lost = [p for p in plays if is_lost(p)]
-    cut = [(p.step, e) for p in lost for e in p.episodes if limit_of(e)]
-    severity = len(cut) / max(sum(len(p.episodes) for p in plays), 1)
-    if severity < SET:
+    early = plays[: len(plays) // 3]  # a policy soon stops what is always cut off, whatever it is good for
+    severity, cut = max(cut_off(plays), cut_off(early), key=lambda found: found[0])
+    if severity < SET or rises(evidence):
         return
-    limits = Counter(limit_of(e) for _, e in cut)
-    (name, count), *_ = limits.most_common()
+    (name, count), *_ = Counter(limit_of(e) for e in cut).most_common()
     hopeless = evidence.hopeless and evidence.config.get("rollout", {}).get(name) is not None
     if severity < LOST and not hopeless:
         return
-    lengths = [t for _, e in cut for t in own_lengths(e)]
+    lengths = [t for e in cut for t in own_lengths(e)]
     yield Finding(
         name="truncation",
         sentence=f"Truncation: attempts are cut off by {words(name)} before they can earn anything.",
         evidence=(
-            f"{severity:.0%} of all attempts were cut off in groups where nobody earned more than the others",
+            f"{severity:.0%} of the attempts were cut off in groups where nobody earned more than the others",
             f"the commonest limit: {name} ({count} of {len(cut)})",
             f"turns of up to {max(lengths, default=0)} tokens, {mean(lengths):.0f} in the mean",
         ),
         remedy=f"{REMEDY[name]}, or shorten what has to be said",
         severity=max(severity, 0.5) if hopeless else severity,
-        since=onset((p.step, p in lost) for p in plays),
-        episode=cut[0][1].id,
+        since=onset((p.step, is_lost(p)) for p in plays),
+        episode=cut[0].id,
         follows_from=frozenset(
             {
                 "failing-tool",
@@ -60,6 +59,12 @@ def truncation(evidence: Evidence) -> Iterator[Finding]:
             }
         ),
     )
+
+
+def cut_off(plays: Sequence[Play]) -> tuple[float, list[Episode]]:
+    """Give the attempts that a limit ended in groups that cannot teach, and their share of all."""
+    cut = [e for p in plays if is_lost(p) for e in p.episodes if limit_of(e)]
+    return len(cut) / max(sum(len(p.episodes) for p in plays), 1), cut
 
 
 def is_lost(play: Play) -> bool:
