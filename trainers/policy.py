@@ -54,7 +54,7 @@ class PolicyStats:
     mismatch_first: float = 0.0
     """The mean over tokens of first turns alone."""
     moved: float | None = None
-    """Mean |change| of a trained token's log-probability by the whole step, in nats; None where skipped."""
+    """Mean |change| of a trained token's log-probability by the whole step, in nats; None without rows."""
     moved_right: float | None = None
     """Correlation of that with the reward; see `agentrl.trainers.signal`."""
     records: Mapping[str, float] = field(default_factory=dict)

@@ -73,14 +73,16 @@ class PolicyStep:
             mismatch_mean=mean,
             mismatch_max=largest,
             mismatch_first=first,
-            moved=move.size,
-            moved_right=move.direction,
+            moved=None if move is None else move.size,
+            moved_right=None if move is None else move.direction,
             records=records,
         )
 
-    def _move(self, rows: list[int]) -> Move:
-        """Score a few of the rows once more, now that the weights have moved."""
+    def _move(self, rows: list[int]) -> Move | None:
+        """Score a few of the rows once more, now that the weights have moved; None without rows here."""
         chosen = spread_out(sorted(set(rows)))
+        if not chosen:
+            return None
         found = self.updater.score([self.batch.rows[i] for i in chosen], temperature=self.recipe.temperature)
         return Move.of(self.batch, chosen, found.logp_N - self.first_N[self._places(chosen)])
 

@@ -7,6 +7,7 @@ numbers are what `agentrl diagnose` reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,4 +114,6 @@ def correlation(first: Numbers, second: Numbers) -> float | None:
     """
     if len(first) < 2 or not np.ptp(first) or not np.ptp(second):
         return None
-    return float(np.corrcoef(first, second)[0, 1])
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # values too small to be squared
+        value = float(np.corrcoef(first, second)[0, 1])
+    return value if math.isfinite(value) else None
