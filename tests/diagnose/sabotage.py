@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from agentrl.engine.protocol import Capabilities, Chunk, Engine, Sampling
+from agentrl.engine.torch_engine import TorchEngine
 from agentrl.episode import Context, Episode, Floats, Group, Ids, ScoredGroup
 from agentrl.errors import ToolError
 from agentrl.rollout.protocol import RolloutStrategy, WorkItem
@@ -63,6 +64,19 @@ class Stale(Unverified):
     async def update(self, named_tensors: Mapping[str, Tensor], version: int) -> None:
         self.first = self.first or {n: t.clone() for n, t in named_tensors.items()}
         await super().update(self.first, version)
+
+
+class Honest(Stale):
+    """The same, but it says which weights it holds: the run stops at once."""
+
+    inner: TorchEngine
+
+    async def fingerprints(self) -> Mapping[str, int]:
+        return await self.inner.fingerprints()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.inner.capabilities
 
 
 # --------------------------------------------------------------- strategies
@@ -191,6 +205,7 @@ def of_any(env: type) -> dict[str, tuple[str, Case]]:
         "wrong mask": ("wrong-mask", case(env, strategy=rewriting(observations_as_actions))),
         "half a mask": ("wrong-mask", case(env, recipe=with_parts(shapers=(first_turns_only,)))),
         "stale weights": ("stale-weights", case(env, engine=Stale)),
+        "stale weights that are caught": ("stale-weights", case(env, engine=Honest)),
         "forgotten reward": (
             "constant-reward",
             case(env, recipe=with_parts(reward_transforms=(one_for_all,))),

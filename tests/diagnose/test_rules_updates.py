@@ -152,3 +152,5 @@ def test_steps_that_are_too_small() -> None:
     assert names(changed(run, steps=lambda s: 1000)) == [], "a thousand such steps are enough"
     assert names(changed(run, success=lambda s: 0.9)) == [], "little is left to be changed"
     assert names(changed(sound(), moved=lambda s: 0.002)) == [], "it learns"
+    slow = changed(run, success=lambda s: 0.2 + 0.03 * s, reward_mean=lambda s: 0.2 + 0.03 * s)
+    assert "success rises slowly" in first(slow).sentence

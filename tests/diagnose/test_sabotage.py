@@ -13,7 +13,7 @@ WITH_TOOLS = of_any(TwoHop) | of_tools(
     TwoHop, name="boss", answer=lambda env: env.cities[env.bosses[env.who]], turns=2
 )
 WITHOUT = of_any(Guess)
-SAMPLED = ("wrong mask", "learning rate x 100", "failing tool", "template drift")
+SAMPLED = ("wrong mask", "learning rate x 100", "failing tool", "stale weights that are caught")
 HEALTHY = {
     "as it is": case(),
     "a few steps": case(settings={"steps": 3}),

@@ -20,6 +20,8 @@ NOTHING = 0.5
 """All planned steps together, in nats: what one or two usual ones do."""
 SOLVED = 0.8
 """Success at which little is left to be changed."""
+MOSTLY = 0.5
+"""Share of what was missing that a run has gained; then small steps were enough."""
 LEAST_STEPS = 3
 
 
@@ -55,13 +57,15 @@ def too_small(evidence: Evidence) -> Iterator[Finding]:
     moved = evidence.values("moved")
     planned = max((s.get("steps", 0) for s in evidence.steps), default=0)
     pace, entropy = mean(moved), mean(evidence.values("entropy"))
-    if len(moved) < LEAST_STEPS or pace > STILL * entropy or pace * planned > NOTHING or rises(evidence):
+    if len(moved) < LEAST_STEPS or pace > STILL * entropy or pace * planned > NOTHING:
         return
-    if mean(evidence.values("success")) > SOLVED:
+    first, last = ends(evidence.progress)
+    if last > SOLVED or (rises(evidence) and last - first > MOSTLY * (1 - first)):
         return
     yield Finding(
         name="learning-rate-too-low",
-        sentence="The learning rate is too low: the updates hardly change the policy.",
+        sentence="The learning rate is too low: the updates hardly change the policy"
+        + (", and success rises slowly." if rises(evidence) else "."),
         evidence=(
             f"{len(moved)} updates changed a token's log-probability by {pace:.2g} nats each in the mean: "
             f"{planned} steps make {pace * planned:.2g} at most, and the entropy is {entropy:.2g}",
