@@ -28,7 +28,7 @@ def diagnose(evidence: Evidence, asked: Sequence[Rule] | None = None) -> list[Fi
     """
     said = [f for rule in (rules() if asked is None else asked) for f in rule(evidence)]
     found = once([f for f in said if f.proof or f.weight >= LEAST])
-    return sorted(found, key=lambda f: (depth(f, found), -f.weight, f.since, f.name))
+    return sorted(found, key=lambda f: (bool(causes(f, found)), -f.weight, f.since, f.name))
 
 
 def once(found: Sequence[Finding]) -> list[Finding]:
@@ -38,11 +38,6 @@ def once(found: Sequence[Finding]) -> list[Finding]:
         if finding.name not in best or finding.weight > best[finding.name].weight:
             best[finding.name] = finding
     return list(best.values())
-
-
-def depth(finding: Finding, found: Sequence[Finding]) -> bool:
-    """Whether something else that was found may have brought this one about."""
-    return bool(causes(finding, found))
 
 
 def causes(finding: Finding, found: Sequence[Finding]) -> list[str]:

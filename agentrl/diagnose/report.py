@@ -8,7 +8,8 @@ from agentrl.diagnose.figures import Figures
 from agentrl.diagnose.finding import Finding
 from agentrl.diagnose.ranking import causes
 
-PER_CENT = "share"
+SHARES = "share"
+"""What the names of shares end with."""
 
 
 def lines(run: str, found: Sequence[Finding], numbers: Figures) -> Iterator[str]:
@@ -37,9 +38,11 @@ def table(numbers: Figures) -> Iterator[str]:
 def written(name: str, value: float | None) -> str:
     """Write one figure.
 
-    >>> written("masked_share", 0.25), written("moved", 0.0123), written("success_last", None)
-    ('25%', '0.0123', '–')
+    >>> written("masked_share", 0.25), written("moved", 0.0123), written("steps", 4096.0)
+    ('25%', '0.0123', '4096')
     """
     if value is None:
         return "–"
-    return f"{value:.0%}" if name.endswith(PER_CENT) else f"{value:.3g}"
+    if name.endswith(SHARES):
+        return f"{value:.0%}"
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
