@@ -7,7 +7,7 @@ import pytest
 
 from agentrl.diagnose.ranking import diagnose
 from agentrl.environment import Observation
-from agentrl.episode import Episode, Failure
+from agentrl.episode import Episode, Failure, as_ids
 from agentrl.message import Text
 from tests.diagnose.making import attempt, changed, failed, first, looked_up, names, sound
 
@@ -118,6 +118,19 @@ def test_a_prompt_with_the_answer() -> None:
     found = first(sound(make))
     assert found.name == "leaking-prompt" and found.severity == 1
     assert "right after" in found.evidence[0] or "from the end" in found.evidence[0]
+
+
+def test_an_answer_in_the_tokens_of_the_system_text() -> None:
+    """The task's text does not say it; the prompt's tokens do."""
+
+    def make(name: str, number: int, **given: Any) -> Episode:
+        episode = attempt(name, number, **given)
+        (context,) = episode.contexts
+        prompt = replace(context.segments[0], ids=as_ids([1, 60 + number % 10, 3, 10 + number % 40, 4]))
+        return replace(episode, contexts=(replace(context, segments=(prompt, *context.segments[1:])),))
+
+    found = first(sound(make))
+    assert found.name == "leaking-prompt" and "as word 2" in found.evidence[0]
 
 
 def test_an_answer_among_others_is_no_leak() -> None:
