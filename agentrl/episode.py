@@ -165,6 +165,8 @@ class Turn:
     act_seconds: float = 0.0
     context: int = 0
     """Index of the context that holds its tokens."""
+    cut_off: bool = False
+    """Whether a limit of tokens ended what the agent said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

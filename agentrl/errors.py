@@ -11,8 +11,8 @@ Anything else is a bug of ours or of the environment's author.
 """
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
 
 FailureKind = Literal["engine", "environment", "tool", "sandbox", "reward", "timeout", "cancelled"]
 
@@ -74,7 +74,14 @@ class WorkCancelled(InfrastructureError):
 
 
 class RunStopped(InfrastructureError):
-    """The run ends itself: its parts fail too often or disagree; the command line exits with 3."""
+    """The run ends itself: its parts fail too often or disagree; the command line exits with 3.
+
+    `facts` are the numbers behind the message, by the names of the metrics; JSON data.
+    """
+
+    def __init__(self, message: str, *, facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = dict(facts or {})
 
 
 class SandboxUnavailable(ConfigError):

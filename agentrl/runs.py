@@ -29,6 +29,8 @@ CONTENT = {"env_code": "environment code", "model_files": "model files"}
 """Entries that are digests: only that they differ is worth saying."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 CONFIG, RESULT, CHECKPOINTS = "config.json", "result.json", "checkpoints"
+STOPPED = "stopped.json"
+"""Why the last process gave up, `agentrl.ending.Ending`; gone once the run goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +126,13 @@ def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool) 
     if stored is not None and not fresh:
         check_same(folder, stored, config)
         with writable(folder):
+            (folder / STOPPED).unlink(missing_ok=True)
             clear_drafts(folder)
         return RunFolder(path=folder, id=stored[ID], lock=lock)
     run = RunFolder(path=folder, id=uuid.uuid4().hex, lock=lock)
     with writable(folder):
-        (folder / RESULT).unlink(missing_ok=True)
+        for name in (RESULT, STOPPED):
+            (folder / name).unlink(missing_ok=True)
         run.write_json(CONFIG, config | {ID: run.id})  # from here on, what lies there is another run's
         if stored is not None:
             erase(folder, stored, but={LOCK, CONFIG})

@@ -35,7 +35,8 @@ class FailureWatch:
                 self._recent.append((episode.id, None))
         failed = [(id, failure) for id, failure in self._recent if failure is not None]
         if len(self._recent) >= self.budget.minimum and len(failed) > self.budget.share * len(self._recent):
-            raise FailureBudgetSpent(self._message(failed))
+            share = len(failed) / len(self._recent)
+            raise FailureBudgetSpent(self._message(failed), facts={"failure_share": share})
 
     def _message(self, failed: list[tuple[str, Failure]]) -> str:
         kind, count = Counter(failure.kind for _, failure in failed).most_common(1)[0]

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agentrl.ending import Ending
 from agentrl.errors import ConfigError
 from agentrl.progress import Progress
 from agentrl.rollout.protocol import RolloutStrategy
-from agentrl.runs import RunFolder
+from agentrl.runs import STOPPED, RunFolder
 from agentrl.store.errors import StoreError
 from agentrl.store.recording import Recorded
 from agentrl.store.store import Store
@@ -143,15 +144,26 @@ def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
             raise
         except StoreError:
             raise
-        except ConfigError:
-            if not keeper.committed:
+        except ConfigError as error:
+            if keeper.committed:
+                write_ending(folder, error, keeper)
+            else:
                 keeper.store.erase()
                 folder.discard()
+            raise
+        except Exception as error:
+            write_ending(folder, error, keeper)
             raise
         finally:
             keeper.close()
     finally:
         folder.close()
+
+
+def write_ending(folder: RunFolder, error: Exception, keeper: Keeper) -> None:
+    """Write down why the run stops; where even that cannot be written, the error itself says so."""
+    with contextlib.suppress(StoreError):
+        folder.write_json(STOPPED, Ending.of(error, step=keeper.committed + 1).to_json())
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from agentrl.trainers.metrics import RolloutStats, StepMetrics
 from agentrl.trainers.parts import StepContext, StepEnd
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.signal import Signal
 from agentrl.trainers.updater import Updater
 from agentrl.trainers.verify import Verifier
 
@@ -145,9 +146,14 @@ class Loop:
         whole = self.sampling.top_p == 1.0 and self.sampling.top_k == 0
         fresh = RolloutStats.of(groups, version=context.version).staleness == 0
         if fresh and (whole or self.recipe.temperature == 1.0):
-            mean, largest = stats.mismatch_mean, stats.mismatch_max
-            forward, version = self.updater.forward, context.version
-            self.verifier.compare(self.engine, forward, mean=mean, largest=largest, version=version)
+            self.verifier.compare(
+                self.engine,
+                self.updater.forward,
+                mean=stats.mismatch_mean,
+                largest=stats.mismatch_max,
+                first=stats.mismatch_first,
+                version=context.version,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next step depends on, weights included."""
@@ -248,6 +254,8 @@ class Loop:
         seen = RolloutStats.of(groups, version=context.version)
         failed = FailureShares.of(groups)
         teaching = set(batch.group_E[batch.episode_N[advantage_N != 0]].tolist())
+        uses_advantage = getattr(self.recipe.surrogate, "uses_advantage", True)
+        signal = Signal.of(batch, advantage_N, uses_advantage=uses_advantage)
         return StepMetrics(
             step=context.step + 1,
             steps=self.recipe.steps,
@@ -283,6 +291,12 @@ class Loop:
             mismatch_max=stats.mismatch_max,
             learning_rate=stats.learning_rate,
             records={**context.records, **stats.records},
+            mismatch_first=stats.mismatch_first,
+            foreign_share=signal.foreign_share,
+            masked_share=signal.masked_share,
+            direction=signal.direction,
+            moved=stats.moved,
+            moved_right=stats.moved_right,
         )
 
 

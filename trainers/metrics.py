@@ -68,6 +68,18 @@ class StepMetrics:
     learning_rate: float
     records: Mapping[str, float]
     """What parts report, such as `kl` or `ratio_limited`."""
+    mismatch_first: float | None = None
+    """`mismatch_mean` over tokens of first turns alone."""
+    foreign_share: float | None = None
+    """Trained tokens that the policy did not sample; see `agentrl.trainers.signal` for this and the next."""
+    masked_share: float | None = None
+    """Sampled tokens that cannot teach although their episode differs from its group."""
+    direction: float | None = None
+    """Correlation of advantages with rewards."""
+    moved: float | None = None
+    """Mean |change| of a trained token's log-probability by the step, in nats, over a few episodes."""
+    moved_right: float | None = None
+    """Correlation of these changes with rewards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

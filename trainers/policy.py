@@ -51,6 +51,12 @@ class PolicyStats:
     mismatch_mean: float = 0.0
     """Mean |old - behaviour| log-probability: how far trainer and engine are apart on the same weights."""
     mismatch_max: float = 0.0
+    mismatch_first: float = 0.0
+    """The mean over tokens of first turns alone."""
+    moved: float | None = None
+    """Mean |change| of a trained token's log-probability by the whole step, in nats; None without rows."""
+    moved_right: float | None = None
+    """Correlation of that with the reward; see `agentrl.trainers.signal`."""
     records: Mapping[str, float] = field(default_factory=dict)
 
 

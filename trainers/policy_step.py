@@ -15,6 +15,7 @@ from agentrl.trainers.forward import Scores
 from agentrl.trainers.parts import StepContext, Tokens, Totals
 from agentrl.trainers.policy import PolicyStats, plan_minibatches, policy_loss, units_of
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.signal import Move, spread_out
 
 if TYPE_CHECKING:
     from agentrl.trainers.updater import Updater
@@ -60,7 +61,8 @@ class PolicyStep:
         losses, norms, tokens = zip(*done, strict=True)
         records = {name: float(value) for name, value in self.records.items()}
         records |= {name: float(total / count) for name, (total, count) in self.means.items()}
-        mean, largest = self._mismatch()
+        mean, largest, first = self._mismatch()
+        move = self._move([i for _, rows in plan for i in rows])
         return PolicyStats(
             skipped=False,
             optimiser_steps=len(done),
@@ -70,8 +72,19 @@ class PolicyStep:
             clip_share=records.pop("clipped", 0.0) / max(sum(tokens), 1.0),
             mismatch_mean=mean,
             mismatch_max=largest,
+            mismatch_first=first,
+            moved=None if move is None else move.size,
+            moved_right=None if move is None else move.direction,
             records=records,
         )
+
+    def _move(self, rows: list[int]) -> Move | None:
+        """Score a few of the rows once more, now that the weights have moved; None without rows here."""
+        chosen = spread_out(sorted(set(rows)))
+        if not chosen:
+            return None
+        found = self.updater.score([self.batch.rows[i] for i in chosen], temperature=self.recipe.temperature)
+        return Move.of(self.batch, chosen, found.logp_N - self.first_N[self._places(chosen)])
 
     def _active_rows(self) -> list[bool]:
         """Which rows can have a gradient."""
@@ -156,11 +169,16 @@ class PolicyStep:
         ranges = [np.arange(self.starts[i], self.starts[i + 1]) for i in rows]
         return torch.from_numpy(np.concatenate(ranges)).to(self.advantage_N.device)
 
-    def _mismatch(self) -> tuple[float, float]:
-        """Mean and largest distance between engine and trainer over tokens that both have scored."""
+    def _mismatch(self) -> tuple[float, float, float]:
+        """Mean and largest distance between engine and trainer over tokens that both have scored.
+
+        The third is the mean over first turns, before which nothing was written but the prompt.
+        """
         engine_N = self.columns["untempered" if self.recipe.temperature == 1.0 else "behaviour"]
         distance_N = (self.first_N - engine_N).abs()
-        distance_N = distance_N[distance_N.isfinite()]
-        if not len(distance_N):
-            return 0.0, 0.0
-        return float(distance_N.mean()), float(distance_N.max())
+        seen_N = distance_N.isfinite()
+        if not bool(seen_N.any()):
+            return 0.0, 0.0, 0.0
+        first_N = distance_N[seen_N & (self.batch.turn_N.to(seen_N.device) == 0)]
+        first = float(first_N.mean()) if len(first_N) else 0.0
+        return float(distance_N[seen_N].mean()), float(distance_N[seen_N].max()), first

@@ -98,8 +98,23 @@ class Verifier:
         other = next((n for n, value in self.published.items() if value == held[name] and n != name), None)
         return f"{name!r} holds what belongs to {other!r}" if other else f"{name!r} has other values"
 
-    def compare(self, engine: Engine, forward: Forward, *, mean: float, largest: float, version: int) -> None:
+    def compare(
+        self,
+        engine: Engine,
+        forward: Forward,
+        *,
+        mean: float,
+        largest: float,
+        version: int,
+        first: float | None = None,
+    ) -> None:
         """Judge how far engine and trainer were apart on tokens that were sampled under the same weights.
+
+        Args:
+            engine, forward: Their types say how far rounding may go.
+            mean, largest: Distance of a token, in nats.
+            version: Of the weights.
+            first: The mean over first turns, for whoever reads why the run stopped.
 
         Raises:
             WeightsDiffer: Farther than rounding explains in the coarser type of the two.
@@ -113,7 +128,13 @@ class Verifier:
         raise WeightsDiffer(
             f"engine and trainer differ in the log-probabilities of tokens sampled under version {version}: "
             f"by {mean:.2g} nats in the mean and {largest:.2g} at most (allowed in {name}: {limit.mean:g} "
-            f"and {limit.largest:g}); {SAME if isinstance(engine, HoldsWeights) else UNKNOWN}"
+            f"and {limit.largest:g}); {SAME if isinstance(engine, HoldsWeights) else UNKNOWN}",
+            facts={
+                "mismatch_mean": mean,
+                "mismatch_max": largest,
+                "mismatch_first": first,
+                "version": version,
+            },
         )
 
 

@@ -142,7 +142,8 @@ class Running:
             "tool " + ", ".join(repr(c.name) for c in action.calls) if action.calls else "the environment"
         )
         result = await within(self.env.act(action), self.table.limits.turn_seconds, self)
-        self._record(turn, action, result, generated - began, time.perf_counter() - generated)
+        seconds = generated - began, time.perf_counter() - generated
+        self._record(turn, action, result, seconds, cut_off=completion.finish == "length")
         if not self._ended(result):
             closed = int(completion.ids[-1]) in self.table.dialect.stop_ids
             self._show(turn, result.observation, closed=closed)
@@ -173,7 +174,9 @@ class Running:
             return action.cut_off(len(ids))
         return action
 
-    def _record(self, turn: int, action: Action, result: StepResult, generate: float, act: float) -> None:
+    def _record(
+        self, turn: int, action: Action, result: StepResult, seconds: tuple[float, float], *, cut_off: bool
+    ) -> None:
         self.turns.append(
             Turn(
                 index=turn,
@@ -182,9 +185,10 @@ class Running:
                 reward=result.reward,
                 reward_parts=result.reward_parts,
                 calls=result.calls,
-                generate_seconds=generate,
-                act_seconds=act,
+                generate_seconds=seconds[0],
+                act_seconds=seconds[1],
                 context=len(self.contexts) - 1,
+                cut_off=cut_off,
             )
         )
         self.reward += result.reward

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -45,16 +46,20 @@ def check_url(url: str) -> None:
         )
 
 
-def open_database(url: str, folder: Path) -> Engine:
+def open_database(url: str, folder: Path, *, read_only: bool = False) -> Engine:
     """Connect; with '' to the SQLite file in `folder`. The tables are made where they are missing.
+
+    With `read_only` nothing is made or changed, so that it works on whatever another process writes.
 
     Raises:
         StoreError: It cannot be opened.
     """
     place = shown(url, folder)
     try:
-        engine = _postgres(url) if url else _sqlite(folder / FILE)
+        engine = _postgres(url) if url else _sqlite(folder / FILE, read_only=read_only)
         with engine.begin() as connection:
+            if read_only:
+                return engine
             if url:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ANY_NUMBER})
             METADATA.create_all(connection)
@@ -100,13 +105,16 @@ def _remedy(said: str) -> str:
     return f"see that the database can be reached and written, {again}"
 
 
-def _sqlite(file: Path) -> Engine:
+def _sqlite(file: Path, *, read_only: bool) -> Engine:
     # One connection, which belongs to the one thread that writes.
+    address = _to_read(file) if read_only else str(file)
     engine = create_engine(
-        f"sqlite:///{file}",
+        f"sqlite:///{address}",
         poolclass=StaticPool,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
+    if read_only:
+        return engine
 
     @event.listens_for(engine, "connect")
     def prepare(connection: object, _: object) -> None:
@@ -116,6 +124,15 @@ def _sqlite(file: Path) -> Engine:
         cursor.close()
 
     return engine
+
+
+def _to_read(file: Path) -> str:
+    """Give the address under which a file is only read.
+
+    SQLite writes beside it even so, to see what others write; while nobody has it open for that, it need not.
+    """
+    alone = not file.with_name(f"{file.name}-wal").exists()
+    return f"file:{quote(str(file.absolute()))}?{'immutable=1' if alone else 'mode=ro'}&uri=true"
 
 
 def _postgres(url: str) -> Engine:

@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 import pytest
 
 from agentrl.curve import curve_svg, sparkline
-from agentrl.errors import ConfigError
-from agentrl.runs import open_run
+from agentrl.ending import Ending
+from agentrl.errors import ConfigError, RunStopped
+from agentrl.runs import STOPPED, open_run
 
 
 def test_the_same_configuration_finds_its_run_again(tmp_path: Path) -> None:
@@ -43,3 +44,18 @@ def test_the_curve_is_a_picture_with_escaped_words() -> None:
     (line,) = root.iter("{http://www.w3.org/2000/svg}polyline")
     assert line.get("points") == "48.0,240.0 624.0,36.0"
     assert sparkline([0.0] * 50 + [1.0] * 50, width=4) == "▁▁██"
+
+
+def test_why_a_run_gave_up_is_kept_until_it_goes_on(tmp_path: Path) -> None:
+    run = open_run("x", {"seed": 0}, root=tmp_path)
+    error = RunStopped("engine and trainer differ", facts={"mismatch_mean": 0.5})
+    ending = Ending.of(ExceptionGroup("group", [error]), step=3)
+    run.write_json(STOPPED, ending.to_json())
+    run.close()
+    assert Ending.read(run.path) == ending
+    assert (ending.error, ending.message, ending.facts["mismatch_mean"]) == ("RunStopped", str(error), 0.5)
+    for fresh in (False, True):
+        again = open_run("x", {"seed": 0}, fresh=fresh, root=tmp_path)
+        assert Ending.read(run.path) is None
+        again.write_json(STOPPED, ending.to_json())
+        again.close()

@@ -1,0 +1,1 @@
+"""What can be wrong with a run, one idea a file."""
