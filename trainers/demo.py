@@ -12,6 +12,7 @@ from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
 from agentrl.errors import ConfigError, unknown
 from agentrl.evaluation import evaluate_model, isolation_of, score
+from agentrl.garbage import spared
 from agentrl.inspection import conversation
 from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
@@ -104,15 +105,16 @@ class Demo:
             session.wrap = Blanked  # type: ignore[assignment]
         async with session.plan.spec.open() as worker:
             student = await session.make(worker)
-            self.extra["init"] = await self.untrained(student, worker)
-            await session.warm_up(worker)
-            async with session.serving(student) as table:
-                strategy = session.strategy(table, worker)
-                await session.evaluate("before", strategy)
-                await self.teach(student, strategy, worker)
-                await session.evaluate("after", strategy)
-                self.extra["ood"] = await self.longer_chains(strategy)
-                self.extra["blanked"] = await self.without_tools(strategy)
+            with spared():
+                self.extra["init"] = await self.untrained(student, worker)
+                await session.warm_up(worker)
+                async with session.serving(student) as table:
+                    strategy = session.strategy(table, worker)
+                    await session.evaluate("before", strategy)
+                    await self.teach(student, strategy, worker)
+                    await session.evaluate("after", strategy)
+                    self.extra["ood"] = await self.longer_chains(strategy)
+                    self.extra["blanked"] = await self.without_tools(strategy)
         return self.result(session.finish(student))
 
     async def untrained(self, student: Student, worker: Worker) -> float:

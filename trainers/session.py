@@ -18,6 +18,7 @@ from agentrl.dialect.protocol import Dialect
 from agentrl.environment import Environment
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.evaluation import isolation_of
+from agentrl.garbage import spared
 from agentrl.heldout import HeldOut, compare_splits
 from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
@@ -167,13 +168,14 @@ class Session:
         self.steps = self.keeper.steps()
         async with self.plan.spec.open() as worker:
             student = await self.make(worker)
-            await self.look(worker)
-            await self.warm_up(worker)
-            async with self.serving(student) as table:
-                strategy = self.strategy(table, worker)
-                await self.evaluate("before", strategy)
-                await self.reinforce(student, table, worker)
-                await self.evaluate("after", strategy)
+            with spared():
+                await self.look(worker)
+                await self.warm_up(worker)
+                async with self.serving(student) as table:
+                    strategy = self.strategy(table, worker)
+                    await self.evaluate("before", strategy)
+                    await self.reinforce(student, table, worker)
+                    await self.evaluate("after", strategy)
         return self.finish(student)
 
     async def make(self, worker: Worker) -> Student:
