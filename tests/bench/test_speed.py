@@ -68,7 +68,7 @@ def test_waiting_episodes_and_a_bare_environment_are_measured() -> None:
     assert 0 <= held < 5e6
 
 
-def test_memory_goes_through_rollout_and_codec_in_a_process_of_its_own() -> None:
+def test_memory_goes_through_rollout_and_store_in_a_process_of_its_own() -> None:
     assert isinstance(in_child("agentrl.bench.speed.memory:measure", "100"), float)
     with pytest.raises(InfrastructureError, match="invalid literal"):
         in_child("agentrl.bench.speed.memory:measure", "many")

@@ -1,9 +1,12 @@
-"""`memory`: does a long run hold more and more? Scripted episodes through rollout and codec."""
+"""`memory`: does a long run hold more and more? Scripted episodes through rollout and store."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -11,12 +14,12 @@ from agentrl.adapter import Adapter
 from agentrl.bench.speed.children import in_child, resident_bytes
 from agentrl.bench.speed.claim import Claim, Peer, Wanted
 from agentrl.bench.speed.scripted import Light, dialect, played, script, work
-from agentrl.codec import from_bytes, to_bytes
 from agentrl.engine.scripted import ScriptedEngine
-from agentrl.episode import Episode
 from agentrl.progress import Progress
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.running import Table
+from agentrl.store.recording import Recorded
+from agentrl.store.store import TRAIN, Store
 
 MOST_BYTES = 10.0
 BLOCKS = 50
@@ -37,7 +40,7 @@ def slope(progress: Progress, *, episodes: int = 100_000, runs: int = 3) -> Clai
         runs=slopes,
         peer=Peer(name=f"limit {MOST_BYTES:g}", runs=[MOST_BYTES]),
         wanted=Wanted(direction="at most", value=1.0),
-        details={"episodes": episodes, "through": ["rollout", "codec"]},
+        details={"episodes": episodes, "through": ["rollout", "store"]},
     )
 
 
@@ -49,12 +52,17 @@ def measure(episodes: str) -> float:
 async def _measure(episodes: int) -> float:
     table_dialect, block = dialect(), max(1, episodes // BLOCKS)
     held = []
-    for _ in range(BLOCKS):
-        engine = ScriptedEngine(script(1))  # a new one: it keeps the prompts it has seen
-        table = Table(engine=engine, dialect=table_dialect)
-        strategy = Independent(table=table, new_env=lambda: Adapter(Light(), Light))
-        await played(strategy, work(block), stored)
-        held.append(resident_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder), run="memory")
+        for number in range(BLOCKS):
+            engine = ScriptedEngine(script(1))  # a new one: it keeps the prompts it has seen
+            table = Table(engine=engine, dialect=table_dialect)
+            inner = Independent(table=table, new_env=lambda: Adapter(Light(), Light))
+            recorded = Recorded(inner=inner, store=store, phase=TRAIN, step=partial(int, number + 1))
+            await played(recorded, work(block), lambda episode: None)
+            store.commit(number + 1, {"episodes": block})
+            held.append(resident_bytes())
+        store.close()
     return bytes_per_episode(held, block)
 
 
@@ -67,8 +75,3 @@ def bytes_per_episode(held: Sequence[int], block: int) -> float:
     numbers = block * np.arange(len(held), dtype=np.float64)
     fitted = np.polyfit(numbers[WARM_BLOCKS:], np.array(held[WARM_BLOCKS:], dtype=np.float64), 1)
     return round(float(fitted[0]), 3)
-
-
-def stored(episode: Episode) -> None:
-    """Write an episode as the store does and read it back."""
-    assert from_bytes(to_bytes(episode)).id == episode.id

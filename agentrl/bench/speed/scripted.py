@@ -14,8 +14,7 @@ from agentrl.engine.scripted import Script
 from agentrl.episode import Episode
 from agentrl.errors import InfrastructureError
 from agentrl.message import answer, call
-from agentrl.rollout.independent import Independent
-from agentrl.rollout.protocol import WorkItem
+from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.task import Task
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
@@ -99,7 +98,9 @@ def work(episodes: int, *, group: int = 1) -> list[WorkItem]:
     ]
 
 
-async def played(strategy: Independent, items: Sequence[WorkItem], seen: Callable[[Episode], None]) -> None:
+async def played(
+    strategy: RolloutStrategy, items: Sequence[WorkItem], seen: Callable[[Episode], None]
+) -> None:
     """Play all items and look at each episode.
 
     Raises:
