@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ STEP = Step(
     prompt_tokens=400,
     sampled_tokens=SMALL.sampled,
     tokens=1000,
-    row=(1, 2),
+    prompts="0123",
 )
 
 
@@ -134,11 +135,11 @@ def test_the_reward_differs_from_episode_to_episode_and_follows_from_the_words()
         ({"tokens": 1011}, {}, "tokens are 1011 here and 1000 there"),
         ({"sampled_tokens": 138}, {"sampled_tokens": 138}, "sampled_tokens of the work are 138 here and 144"),
         ({"sampled_tokens": 141}, {}, "sampled_tokens are 141"),
-        ({"row": (1, 3)}, {}, "the first prompts differ"),
+        ({"prompts": "4567"}, {}, "step 1: the two sides were given different prompts"),
     ],
 )
-def test_unequal_work_has_no_ratio(ours_: dict[str, int], theirs: dict[str, int], said: str) -> None:
-    pair = [replace(STEP, **ours_)], [replace(STEP, **theirs)]  # type: ignore[arg-type]
+def test_unequal_work_has_no_ratio(ours_: dict[str, Any], theirs: dict[str, Any], said: str) -> None:
+    pair = [replace(STEP, **ours_)], [replace(STEP, **theirs)]
     if not said:
         refuse_unequal(*pair, SMALL)
     else:

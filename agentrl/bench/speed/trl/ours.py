@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agentrl.bench.speed.trl.peer import digest
 from agentrl.bench.speed.trl.side import Step
 from agentrl.bench.speed.trl.work import SEED, WORLD, Work
 from agentrl.cli.drivers import driver
@@ -105,5 +106,5 @@ def counted(episodes: list[Episode], metrics: dict[str, Any]) -> dict[str, Any]:
         "prompt_tokens": sum(map(len, prompts)),
         "sampled_tokens": metrics["trained_tokens"],
         "tokens": sum(len(c) for e in episodes for c in e.contexts),
-        "row": prompts[0].ids.tolist(),
+        "prompts": digest(prompt.ids.tolist() for prompt in prompts),
     }

@@ -9,6 +9,7 @@ Everything that libraries print goes to standard error.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -45,6 +47,16 @@ class Lookup:
     def get_reward(self) -> float:
         """Give a number in 0..1 that follows from the words."""
         return zlib.crc32(" ".join(self._asked).encode()) / 2**32
+
+
+def digest(prompts: Iterable[Sequence[int]]) -> str:
+    """Tell prompts from others, whatever their order.
+
+    >>> digest([[1, 2], [3]]) == digest([[3], [1, 2]]) != digest([[1], [2, 3]])
+    True
+    """
+    text = json.dumps(sorted([int(i) for i in ids] for ids in prompts))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Channel:
@@ -95,7 +107,7 @@ def trainer_class(seen: dict[str, Any]) -> Any:
             seen["prompt_tokens"] = sum(map(len, prompt_ids))
             seen["sampled_tokens"] = sum(map(sum, tool_mask))
             seen["tokens"] = seen["prompt_tokens"] + sum(map(len, completion_ids))
-            seen["row"] = [int(i) for i in prompt_ids[0]]
+            seen["prompts"] = digest(prompt_ids)
             return found
 
     return Watched

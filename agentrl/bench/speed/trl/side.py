@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,8 +59,8 @@ class Step:
     sampled_tokens: int
     tokens: int
     """Of all rows, prompts and observations included."""
-    row: Sequence[int] = ()
-    """The prompt of one row."""
+    prompts: str
+    """Digest of the prompts' ids."""
 
 
 class Side:

@@ -154,8 +154,8 @@ def refuse_unequal(ours_: Sequence[Step], theirs: Sequence[Step], work: Work) ->
         InfrastructureError: Names what differs.
     """
     for number, (our, their) in enumerate(zip(ours_, theirs, strict=True), 1):
-        if list(our.row) != list(their.row):
-            raise InfrastructureError(f"step {number}: the first prompts differ: {our.row} and {their.row}")
+        if our.prompts != their.prompts:
+            raise InfrastructureError(f"step {number}: the two sides were given different prompts")
         counts = {name: (getattr(our, name), getattr(their, name)) for name in COUNTS}
         counts["sampled_tokens of the work"] = (our.sampled_tokens, work.sampled)
         for name, (mine, other) in counts.items():
