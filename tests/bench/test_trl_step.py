@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from agentrl.bench.speed.trl import ours
 from agentrl.bench.speed.trl.peer import Lookup
-from agentrl.bench.speed.trl.policy import turn_tokens
 from agentrl.bench.speed.trl.side import Choice, Step
-from agentrl.bench.speed.trl.step import refuse_unequal, trl_step
+from agentrl.bench.speed.trl.step import refuse_unequal, speeds, trl_step
 from agentrl.bench.speed.trl.sweep import Trial, fastest, kinds
 from agentrl.bench.speed.trl.work import WORLD, Work
-from agentrl.bench.speed.trl.world import TURNS, Words
+from agentrl.bench.speed.trl.world import Words
 from agentrl.dialect.hermes import HermesDialect
 from agentrl.engine.complete import complete
 from agentrl.engine.loading import load_model
@@ -30,13 +31,14 @@ from agentrl.registry import resolve_env
 from agentrl.task import Task
 
 SMALL = Work(size="0.5M", prompts=2, group_size=2, turn=12)
+DRAWN = replace(SMALL, lengths="lognormal")
 STEP = Step(
     step_seconds=3.0,
     rollout_seconds=2.0,
     train_seconds=1.0,
     cpu_seconds=3.0,
     prompt_tokens=400,
-    sampled_tokens=SMALL.sampled,
+    sampled_tokens=144,
     tokens=1000,
     prompts="0123",
 )
@@ -55,13 +57,13 @@ def test_models_have_the_size_that_they_say(size: str, tmp_path: Path) -> None:
     assert parameters == pytest.approx(float(size.removesuffix("M")) * 1e6, rel=0.03)
 
 
-def sampled_by_us(model: Path, prompt: list[int]) -> list[Completion]:
+def sampled_by_us(model: Path, prompt: list[int], *, count: int = 8) -> list[Completion]:
     async def main() -> list[Completion]:
         loaded, _ = load_model(model)
         engine = TorchEngine(loaded)
         try:
             sampling = Sampling(stop_ids=frozenset([loaded.config.eos_token_id]))
-            jobs = (complete(engine, prompt, sampling, seed=seed) for seed in range(8))
+            jobs = (complete(engine, prompt, sampling, seed=seed) for seed in range(count))
             return list(await asyncio.gather(*jobs))
         finally:
             await engine.close()
@@ -89,13 +91,21 @@ def test_every_sampler_gets_turns_of_one_length_that_end_in_a_call(model: Path) 
     completions += sampled_by_transformers(model, prompt)
     assert {len(c) for c in completions} == {SMALL.turn} and {c[-1] for c in completions} <= dialect.stop_ids
     actions: list[Action] = [dialect.parse(c, env.tools) for c in completions]
-    assert all(len(a.calls) == 1 and not a.malformed and a.text.startswith(" f") for a in actions)
+    assert all(len(a.calls) == 1 and not a.malformed and a.text.startswith(" o") for a in actions)
     assert len({str(a.calls[0].arguments["word"]) for a in actions}) > 4
-    assert len({a.text for a in actions}) > 12  # of 3**6 texts: drawn, not recited
+    assert len({a.text for a in actions}) > 8  # of 2**6 texts: drawn, not recited
 
 
-def test_a_turn_is_filler_and_the_tokens_of_a_call() -> None:
-    assert SMALL.turn - turn_tokens(0) == 6 and SMALL.sampled == 4 * TURNS * 12
+def test_turns_of_log_normal_length_are_equally_likely(tmp_path: Path) -> None:
+    DRAWN.save(tmp_path)
+    _, tokenizer = load_model(tmp_path)
+    prompt = HermesDialect(tokenizer).prompt("", (), ()).ids.tolist()
+    completions = sampled_by_us(tmp_path, prompt, count=320)
+    counts = Counter(len(c.ids) for c in completions)
+    assert {c.finish for c in completions} == {"stop"} and set(counts) <= set(DRAWN.turns.tokens)
+    assert len(counts) > 13 and max(counts.values()) < 60  # 20 each, times the noise of the weights
+    logarithms = np.log(DRAWN.turns.filler)
+    assert abs(np.median(logarithms) - np.log(46)) < 0.1 and 0.6 < logarithms.std() < 0.8
 
 
 def test_our_side_trains_on_all_that_it_samples_and_waits_for_the_other(model: Path, tmp_path: Path) -> None:
@@ -131,10 +141,10 @@ def test_the_reward_differs_from_episode_to_episode_and_follows_from_the_words()
     [
         ({}, {}, ""),
         ({"prompt_tokens": 403, "tokens": 1009}, {}, ""),
-        ({"prompt_tokens": 405}, {}, "step 1: prompt_tokens are 405 here and 400 there"),
+        ({"prompt_tokens": 405}, {}, "prompt_tokens are 405 here and 400 there"),
         ({"tokens": 1011}, {}, "tokens are 1011 here and 1000 there"),
-        ({"sampled_tokens": 138}, {"sampled_tokens": 138}, "sampled_tokens of the work are 138 here and 144"),
-        ({"sampled_tokens": 141}, {}, "sampled_tokens are 141"),
+        ({"sampled_tokens": 143}, {"sampled_tokens": 143}, "step 1: 143 sampled tokens, not 144"),
+        ({}, {"sampled_tokens": 142}, "sampled_tokens are 144 here and 142 there"),
         ({"prompts": "4567"}, {}, "step 1: the two sides were given different prompts"),
     ],
 )
@@ -145,6 +155,18 @@ def test_unequal_work_has_no_ratio(ours_: dict[str, Any], theirs: dict[str, Any]
     else:
         with pytest.raises(InfrastructureError, match=said):
             refuse_unequal(*pair, SMALL)
+
+
+def test_drawn_lengths_may_differ_a_little_over_all_steps() -> None:
+    more, fewer = replace(STEP, sampled_tokens=160), replace(STEP, sampled_tokens=128)
+    refuse_unequal([more, fewer], [STEP, STEP], DRAWN)
+    with pytest.raises(InfrastructureError, match="sampled_tokens are 320 here and 256 there"):
+        refuse_unequal([more, more], [fewer, fewer], DRAWN)
+
+
+def test_speeds_are_tokens_a_second() -> None:
+    step, twice = STEP, replace(STEP, sampled_tokens=288, step_seconds=6.0)
+    assert speeds([step, twice], "step") == [48.0, 48.0]
 
 
 def test_the_fastest_trial_wins_and_a_refused_one_never() -> None:

@@ -1,10 +1,10 @@
-"""A checkpoint folder whose model writes turns of a set length that end in a call, without steering.
+"""A checkpoint folder whose model writes turns of set lengths that end in a call, without any steering.
 
-Every turn is a chain: filler words of the stages n, n-1, ..., 1, then the tokens of a call, one argument
-among several. The embedding of a token points in the direction of its stage, and the output head of a token
-looks for the direction of the stage before. So whoever samples from this model, by whatever code, gets turns
-of one length: no library needs a hook, a forced token or a stop rule of its own, and each draws among equally
-many words. All layers are computed as in any other model; what they add is random and small.
+A turn is an opening, filler words of the stages n, n-1, ..., 1, and the tokens of a call, one argument among
+several. The embedding of a token points in the direction of its stage, and the output head of a token looks
+for the direction of the stage before; an opening points to the stage that it says. So whoever samples from
+this model, by whatever code, gets turns of these lengths: no library needs a hook, a forced token or a stop
+rule of its own. All layers are computed as in any other model; what they add is random and small.
 
 Shape letters: V vocabulary, D width, S stages.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from agentrl.quiet import no_bars
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 VOCABULARY = 1024
 MERGES = 360
 """Learnt from the texts, so that prompts are about as many tokens as with a real tokenizer."""
-ALTERNATIVES = 3
-"""Filler words of one stage; the model draws one of them."""
+LETTERS = "ab"
+"""Words of one stage differ in them; the model draws one."""
+FRAME = 7
+"""Tokens of a turn beside its filler words."""
+BEFORE = "\n"
+"""The last token of a prompt."""
 ARGUMENTS = 16
 """Words that a call may ask for."""
 START, END, PAD, CALL, CALL_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</tool_call>"
@@ -59,25 +65,39 @@ SHAPES = {
 }
 
 
-def turn_tokens(filler: int) -> int:
-    """How many tokens a turn of so many filler words has: the call's five and the end beside them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """What the policy writes: one of the lengths, each as likely as the others, and a call of a tool.
 
-    >>> turn_tokens(58)
-    64
+    >>> turns = Turns(filler=(2, 5), tool="look", argument="word")
+    >>> turns.tokens, [words[0] for words in turns.stages()[4:7]]
+    ([9, 12], [' f2a', ' f1a', '<tool_call>'])
     """
-    return filler + 6
 
+    filler: Sequence[int]
+    """How many filler words a turn may have."""
+    tool: str
+    argument: str
 
-def stages(filler: int, *, tool: str, argument: str) -> list[list[str]]:
-    """Give the words of each stage of a turn, the last token of the prompt as the first stage.
+    @property
+    def tokens(self) -> list[int]:
+        """How many tokens a turn has then: opening, call and end stand beside the filler."""
+        return [count + FRAME for count in self.filler]
 
-    >>> [words[0] for words in stages(2, tool="look", argument="word")][1:4]
-    [' f2a', ' f1a', '<tool_call>']
-    """
-    opening = f'\n{{"name": {json.dumps(tool)}, "arguments": {{{json.dumps(argument)}: "'
-    words = [[f" f{n}{chr(97 + i)}" for i in range(ALTERNATIVES)] for n in range(filler, 0, -1)]
-    asked = [f"w{i:02}" for i in range(ARGUMENTS)]
-    return [["\n"], *words, [CALL], [opening], asked, ['"}}\n'], [CALL_END], [END]]
+    def openings(self) -> list[list[str]]:
+        """Give the first words of a turn, for each length."""
+        return [[f" o{n}{c}" for c in LETTERS] for n in self.filler]
+
+    def stages(self) -> list[list[str]]:
+        """Give the words of each stage behind the opening; the first stage only says what comes next."""
+        call = f'\n{{"name": {json.dumps(self.tool)}, "arguments": {{{json.dumps(self.argument)}: "'
+        words = [[f" f{n}{c}" for c in LETTERS] for n in range(max(self.filler) + 1, 0, -1)]
+        asked = [f"w{i:02}" for i in range(ARGUMENTS)]
+        return [*words, [CALL], [call], asked, ['"}}\n'], [CALL_END], [END]]
+
+    def words(self) -> list[str]:
+        """Give all words of turns."""
+        return [*itertools.chain.from_iterable([*self.openings(), *self.stages()])]
 
 
 def pieces() -> Any:
@@ -110,14 +130,14 @@ def learnt(texts: Sequence[str]) -> dict[str, Any]:
     return data
 
 
-def make_tokenizer(texts: Sequence[str], chain: Sequence[Sequence[str]]) -> PreTrainedTokenizerFast:
-    """Make a tokenizer in the manner of Qwen's; no text is cut into the tokens of the chain."""
+def make_tokenizer(texts: Sequence[str], turns: Turns) -> PreTrainedTokenizerFast:
+    """Make a tokenizer in the manner of Qwen's; no text is cut into the words of turns."""
     from tokenizers import AddedToken, Tokenizer, decoders
     from transformers import PreTrainedTokenizerFast
 
     data = learnt(texts)
     vocabulary = data["model"]["vocab"]
-    for word in itertools.chain.from_iterable(chain):
+    for word in turns.words():
         if word not in ADDED:
             vocabulary.setdefault(token_of(word), len(vocabulary))
     backend: Any = Tokenizer.from_str(json.dumps(data))
@@ -154,30 +174,37 @@ def make_model(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Qwen2ForCaus
 
 
 @torch.no_grad()
-def write_chain(model: Qwen2ForCausalLM, chain: Sequence[Sequence[int]]) -> None:
-    """Set embeddings and output head so that the tokens of a stage follow those of the stage before."""
+def write_turns(model: Qwen2ForCausalLM, known: Mapping[str, int], turns: Turns) -> None:
+    """Set embeddings and output head so that the model writes such turns; `known` gives the ids of tokens."""
+
+    def ids(words: Sequence[str]) -> list[int]:
+        return [known[token_of(word)] for word in words]
+
     embedding_VD: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
     head_VD: Tensor = model.lm_head.weight
-    width = embedding_VD.shape[1]
+    width, chain = embedding_VD.shape[1], turns.stages()
     generator = torch.Generator().manual_seed(0)
-    direction_SD = torch.randn(len(chain), width, generator=generator)
-    direction_SD /= direction_SD.norm(dim=1, keepdim=True)
+    direction_SD = torch.randn(1 + len(chain), width, generator=generator)
+    direction_SD *= width**0.5 / direction_SD.norm(dim=1, keepdim=True)
+    before_D, stage_SD = direction_SD[0], direction_SD[1:]
+    sharpness = SHARPNESS / width
     embedding_VD.copy_(NOISE * torch.randn(embedding_VD.shape, generator=generator))
     head_VD.copy_(NOISE / width**0.5 * torch.randn(head_VD.shape, generator=generator))
-    for stage, ids in enumerate(chain):
-        embedding_VD[list(ids)] += width**0.5 * direction_SD[stage]
+    embedding_VD[ids([BEFORE])] += before_D
+    for count, words in zip(turns.filler, turns.openings(), strict=True):
+        head_VD[ids(words)] += sharpness * before_D
+        embedding_VD[ids(words)] += stage_SD[max(turns.filler) - count]
+    for stage, words in enumerate(chain):
+        embedding_VD[ids(words)] += stage_SD[stage]
         if stage:
-            head_VD[list(ids)] += SHARPNESS / width**0.5 * direction_SD[stage - 1]
+            head_VD[ids(words)] += sharpness * stage_SD[stage - 1]
 
 
-def save_policy(folder: Path, texts: Sequence[str], shape: Shape, chain: Sequence[Sequence[str]]) -> int:
+def save_policy(folder: Path, texts: Sequence[str], shape: Shape, turns: Turns) -> int:
     """Write a checkpoint folder; gives the number of parameters."""
-    from agentrl.quiet import no_bars
-
-    tokenizer = make_tokenizer(texts, chain)
+    tokenizer = make_tokenizer(texts, turns)
     model = make_model(tokenizer, shape)
-    known = tokenizer.get_vocab()
-    write_chain(model, [[known[token_of(word)] for word in words] for words in chain])
+    write_turns(model, tokenizer.get_vocab(), turns)
     with no_bars():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

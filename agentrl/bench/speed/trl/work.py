@@ -6,9 +6,11 @@ import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from agentrl.bench.speed.trl.policy import SHAPES, Shape, save_policy, stages, turn_tokens
+import numpy as np
+
+from agentrl.bench.speed.trl.policy import FRAME, SHAPES, Shape, Turns, save_policy
 from agentrl.bench.speed.trl.side import Choice
 from agentrl.bench.speed.trl.world import TURNS, Words
 from agentrl.dialect.hermes import TOOLS_HEAD, TOOLS_TAIL
@@ -23,12 +25,14 @@ COMMON = {"learning_rate": 1e-6, "beta2": 0.99, "clip_low": 0.2, "clip_high": 0.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One step: `prompts` groups of `group_size` episodes of three turns, each of `turn` sampled tokens."""
+    """One step: `prompts` groups of `group_size` episodes of three turns."""
 
     size: str
     prompts: int
     group_size: int = 8
     turn: int = 64
+    """Tokens of a turn where lengths are equal."""
+    lengths: Literal["equal", "lognormal"] = "equal"
 
     @property
     def episodes(self) -> int:
@@ -36,15 +40,25 @@ class Work:
         return self.prompts * self.group_size
 
     @property
-    def sampled(self) -> int:
-        """Tokens that each side must sample in a step."""
-        return self.episodes * TURNS * self.turn
+    def sampled(self) -> int | None:
+        """Tokens that each side must sample in a step; None where lengths are drawn."""
+        return self.episodes * TURNS * self.turn if self.lengths == "equal" else None
+
+    @property
+    def turns(self) -> Turns:
+        """What the policy writes."""
+        filler = [self.turn - FRAME] if self.lengths == "equal" else lognormal_lengths()
+        return Turns(filler=filler, tool="look", argument="word")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest turn."""
+        return max(self.turns.tokens)
 
     def save(self, folder: Path) -> int:
         """Write the checkpoint that both sides begin with; gives the number of parameters."""
-        filler = self.turn - turn_tokens(0)
-        shape = Shape(**SHAPES[self.size], context=ROOM + TURNS * self.turn)
-        return save_policy(folder, self.texts(), shape, stages(filler, tool="look", argument="word"))
+        shape = Shape(**SHAPES[self.size], context=ROOM + TURNS * self.longest)
+        return save_policy(folder, self.texts(), shape, self.turns)
 
     def texts(self) -> list[str]:
         """Give what the tokenizer learns from."""
@@ -68,7 +82,7 @@ class Work:
         return choice.settings(episodes=self.episodes) | {
             "max_steps": steps,
             "num_generations": self.group_size,
-            "max_completion_length": ROOM // 2 + TURNS * self.turn,
+            "max_completion_length": ROOM // 2 + TURNS * self.longest,
             "max_tool_calling_iterations": TURNS - 1,
             "learning_rate": COMMON["learning_rate"],
             "lr_scheduler_type": "constant",
@@ -99,7 +113,22 @@ class Work:
             "groups_per_step": self.prompts,
             "group_size": self.group_size,
             "minibatches": 1,
-            "rollout.max_tokens_per_turn": 2 * self.turn,
+            "rollout.max_tokens_per_turn": 2 * self.longest,
             "eval.tasks": 1,
             "checkpoint.every": steps + 1,
         }
+
+
+def lognormal_lengths(
+    median: float = 48, sigma: float = 0.8, longest: int = 160, count: int = 16
+) -> list[int]:
+    """Give equally likely lengths, the middles of the slices of a log-normal distribution that is cut.
+
+    >>> lognormal_lengths(count=8)
+    [14, 23, 31, 40, 51, 64, 84, 121]
+    """
+    length_N = np.arange(1, longest + 1)
+    density_N = np.exp(-0.5 * (np.log(length_N / median) / sigma) ** 2) / length_N
+    share_N = density_N.cumsum() / density_N.sum()
+    found: list[int] = (1 + share_N.searchsorted((np.arange(count) + 0.5) / count)).tolist()
+    return found
