@@ -194,11 +194,12 @@ def test_the_sweep_tries_what_fits_the_work() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_trl_and_we_do_the_same_work() -> None:
-    work = replace(SMALL, group_size=4)
-    claims = {claim.name: claim for claim in trl_step(SilentProgress(), works=[work], runs=1)}
-    assert list(claims) == ["trl_step.0.5M.step", "trl_step.0.5M.training_pass"]
+    works = [replace(SMALL, group_size=4), replace(DRAWN, group_size=8)]
+    claims = {claim.name: claim for claim in trl_step(SilentProgress(), works=works, runs=1)}
+    names = ["0.5M.step", "0.5M.training_pass", "0.5M.lognormal.step", "0.5M.lognormal.training_pass"]
+    assert list(claims) == [f"trl_step.{name}" for name in names]
     row = claims["trl_step.0.5M.step"].to_json()
-    assert row["tokens"] == row["peer_tokens"] and row["tokens"]["sampled_tokens"] == work.sampled
+    assert row["tokens"] == row["peer_tokens"] and row["tokens"]["sampled_tokens"] == works[0].sampled
     assert row["peer"]["name"] == "TRL 1.16.0" and row["versions"]["peer transformers"] == "5.23.0"
     trials = row["sweep"]
     assert sum("refused" not in trial for trial in trials) >= 6

@@ -21,7 +21,7 @@ LAST_LETTERS = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Settings of TRL that change how fast it is and not what it computes (`bf16` but for its rounding)."""
+    """Settings of TRL that change how fast it is and not what it computes."""
 
     rows: int = 8
     """Episodes of one forward and backward pass; gradients accumulate to one optimiser step."""
@@ -29,7 +29,6 @@ class Choice:
     generation: Literal["generate", "static", "continuous"] = "generate"
     """`generate` with a growing or a static cache, or transformers' continuous batching."""
     compiled: bool = False
-    bf16: bool = False
 
     def settings(self, *, episodes: int) -> dict[str, Any]:
         """Give keywords of `GRPOConfig`."""
@@ -40,7 +39,6 @@ class Choice:
             "use_transformers_continuous_batching": self.generation == "continuous",
             "cache_implementation": "static" if self.generation == "static" else None,
             "torch_compile": self.compiled,
-            "bf16": self.bf16,
         }
 
     def __str__(self) -> str:

@@ -59,7 +59,7 @@ class Measured:
 
     work: Work
     parameters: int
-    trials: Sequence[Trial]
+    trials: list[Trial]
     ours: Sequence[Step]
     theirs: Sequence[Step]
     versions: dict[str, str]
@@ -86,10 +86,9 @@ class Measured:
     def claims(self) -> list[Claim]:
         """Give a claim for the step and one for its training pass."""
         details = self.details()
-        drawn = "" if self.work.lengths == "equal" else f".{self.work.lengths}"
         return [
             Claim(
-                name=f"trl_step.{self.work.size}{drawn}.{name}",
+                name=f"trl_step.{self.work.name}.{name}",
                 unit="sampled tokens per second",
                 runs=speeds(self.ours, name),
                 peer=Peer(name=f"TRL {self.versions['trl']}", runs=speeds(self.theirs, name)),
@@ -107,26 +106,33 @@ def speeds(steps: Sequence[Step], name: str) -> list[float]:
 
 
 def trl_step(progress: Progress, *, works: Sequence[Work] = WORKS, runs: int = 3) -> list[Claim]:
-    """Measure all works.
+    """Measure all works; the first one of each size says which settings of TRL are the fastest.
 
     Raises:
         InfrastructureError: The two sides did not do the same work, or one of them failed.
     """
     torch.set_num_threads(1)
-    claims = []
-    for work in works:
-        with tempfile.TemporaryDirectory() as folder, Side() as side:
-            claims += measure(side, work, Path(folder), progress, runs=runs).claims()
+    claims: list[Claim] = []
+    trials: dict[str, list[Trial]] = {}
+    with Side() as side:
+        for work in works:
+            with tempfile.TemporaryDirectory() as folder:
+                measured = measure(side, work, Path(folder), progress, trials.get(work.size), runs=runs)
+            trials[work.size] = measured.trials
+            claims += measured.claims()
     return claims
 
 
-def measure(side: Side, work: Work, folder: Path, progress: Progress, *, runs: int) -> Measured:
-    """Find TRL's best settings, then let the sides take steps in turn."""
+def measure(
+    side: Side, work: Work, folder: Path, progress: Progress, trials: list[Trial] | None, *, runs: int
+) -> Measured:
+    """Find TRL's best settings unless they are known, then let the sides take steps in turn."""
     model = folder / "model"
     parameters = work.save(model)
-    sample = replace(work, prompts=min(work.prompts, SWEEP_PROMPTS))
-    progress.phase(f"trl_step {work.size}", runs + 1)
-    trials = sweep(side, model, sample, progress)
+    progress.phase(f"trl_step {work.name}", runs + 1)
+    if trials is None:
+        sample = replace(work, prompts=min(work.prompts, SWEEP_PROMPTS))
+        trials = sweep(side, model, sample, progress)
     ours_, theirs = alternate(side, fastest(trials), work, model, folder, progress, steps=runs + 1)
     refuse_unequal(ours_, theirs, work)
     return Measured(

@@ -33,6 +33,14 @@ class Work:
     turn: int = 64
     """Tokens of a turn where lengths are equal."""
     lengths: Literal["equal", "lognormal"] = "equal"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the training pass; the weights are float32 in any case."""
+
+    @property
+    def name(self) -> str:
+        """Size, and what is not as usual."""
+        unusual = (self.lengths, self.precision)
+        return ".".join([self.size, *(x for x in unusual if x not in ("equal", "fp32"))])
 
     @property
     def episodes(self) -> int:
@@ -80,6 +88,7 @@ class Work:
     def for_trl(self, choice: Choice, *, steps: int) -> dict[str, Any]:
         """Give keywords of `GRPOConfig`."""
         return choice.settings(episodes=self.episodes) | {
+            "bf16": self.precision == "bf16",
             "max_steps": steps,
             "num_generations": self.group_size,
             "max_completion_length": ROOM // 2 + TURNS * self.longest,
@@ -113,6 +122,7 @@ class Work:
             "groups_per_step": self.prompts,
             "group_size": self.group_size,
             "minibatches": 1,
+            "update.precision": self.precision,
             "rollout.max_tokens_per_turn": 2 * self.longest,
             "eval.tasks": 1,
             "checkpoint.every": steps + 1,
