@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,9 @@ import torch
 
 from agentrl.bench.speed.trl import ours
 from agentrl.bench.speed.trl.peer import Lookup
-from agentrl.bench.speed.trl.side import Choice, Step
+from agentrl.bench.speed.trl.side import Choice, Side, Step
 from agentrl.bench.speed.trl.step import refuse_unequal, speeds, trl_step
-from agentrl.bench.speed.trl.sweep import Trial, fastest, kinds
+from agentrl.bench.speed.trl.sweep import Trial, attempt, fastest, kinds
 from agentrl.bench.speed.trl.work import WORLD, Work
 from agentrl.bench.speed.trl.world import Words
 from agentrl.dialect.hermes import HermesDialect
@@ -189,6 +190,21 @@ def test_the_sweep_tries_what_fits_the_work() -> None:
         {"rows": 4},
         {"compiled": True},
     ]
+
+
+def test_a_side_that_does_not_start_says_why() -> None:
+    with pytest.raises(InfrastructureError, match="TRL's process ended: (?s:.*)No package metadata .* trl"):
+        Side(Path(sys.executable))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_settings_that_trl_refuses_are_shown_and_the_next_ones_run(model: Path) -> None:
+    with Side() as side:
+        refused = attempt(side, model, SMALL, Choice(rows=3))
+        assert refused.seconds == float("inf") and "must be divisible" in refused.refused
+        done = attempt(side, model, SMALL, Choice(rows=4))
+    assert done.step is not None and done.step.sampled_tokens == SMALL.sampled
 
 
 @pytest.mark.long

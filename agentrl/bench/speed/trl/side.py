@@ -16,6 +16,13 @@ from agentrl.bench.speed.venvs import python_with
 from agentrl.errors import InfrastructureError
 
 REQUIREMENTS = ("trl==1.16.0", "torch==2.13.0", "transformers==5.23.0")
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",  # none of its processes outlives ours
+    "HF_HUB_OFFLINE": "1",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+    "PYTHONWARNINGS": "ignore",
+}
 LAST_LETTERS = 600
 
 
@@ -62,11 +69,17 @@ class Step:
 
 
 class Side:
-    """The process; a context that ends it."""
+    """The process; a context that ends it.
 
-    def __init__(self) -> None:
-        python = python_with("trl", *REQUIREMENTS)
-        quiet = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "PYTHONWARNINGS": "ignore"}
+    Args:
+        python: That of an environment with REQUIREMENTS; None: one that is made for it.
+
+    Raises:
+        InfrastructureError: It cannot be made or does not start; the message ends with what it printed.
+    """
+
+    def __init__(self, python: Path | None = None) -> None:
+        python = python or python_with("trl", *REQUIREMENTS)
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [python, Path(peer.__file__)],
@@ -74,14 +87,22 @@ class Side:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | quiet | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | ENVIRONMENT,
         )
-        self.versions: dict[str, str] = self._hear()["versions"]
+        try:
+            self.versions: dict[str, str] = self._hear()["versions"]
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Side:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
