@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from agentrl.bench.speed.trl.side import REQUIREMENTS
+from agentrl.bench.speed.venvs import python_with
 from agentrl.trainers.cispo import cispo
 from agentrl.trainers.dapo import dapo
 from agentrl.trainers.dr_grpo import dr_grpo
@@ -28,7 +30,7 @@ from agentrl.trainers.rloo import rloo
 from agentrl.trainers.sapo import sapo
 from agentrl.trainers.standard import GroupAdvantage, LeaveOneOut, MismatchCorrection
 from agentrl.trainers.standard.corrections import Kind, Level
-from tests.peers.venvs import python_with, run_in
+from tests.peers.running import run_in
 from tests.trainers.losses.toy import T0, Toy, batch_of, loss_and_gradient, random_toy, tokens_of
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -197,7 +199,7 @@ def verl() -> Answers:
 def asked(peer: str) -> Answers:
     """Ask a peer for everything at once; gives what it said by kind, name and batch."""
     cases = {"trl": trl_cases, "verl": verl_cases}[peer]()
-    python = python_with(peer, {"trl": "trl==1.16.0", "verl": "verl==0.9.1"}[peer], "torch==2.13.0")
+    python = python_with(peer, *{"trl": REQUIREMENTS, "verl": ("verl==0.9.1", "torch==2.13.0")}[peer])
     answers = json.loads(run_in(python, HERE / f"{peer}_losses.py", json.dumps(list(cases.values()))))
     return dict(zip(cases, answers, strict=True))
 
