@@ -199,7 +199,7 @@ def check_model(model: str) -> None:
     if model == TINY or Path(model).exists():
         return
     parent = Path(model).parent
-    if "/" in model and not parent.is_dir():
+    if model.count("/") == 1 and not parent.is_dir():
         model_folder(model)
         return
     near = sorted(p.name for p in parent.glob("*")) if parent.is_dir() else []

@@ -130,7 +130,7 @@ def test_an_answer_in_the_tokens_of_the_system_text() -> None:
         return replace(episode, contexts=(replace(context, segments=(prompt, *context.segments[1:])),))
 
     found = first(sound(make))
-    assert found.name == "leaking-prompt" and "as word 2" in found.evidence[0]
+    assert found.name == "leaking-prompt" and "right after 'token 1'" in found.evidence[0]
 
 
 def test_an_answer_among_others_is_no_leak() -> None:

@@ -58,8 +58,8 @@ def leaking_place(tasks: Sequence[Solved]) -> tuple[Place, float] | None:
         others.update(places(task.prompt, other.answers))
     if not found:
         return None
-    (place, count), *_ = found.most_common(1)
-    part = count / len(tasks)
+    place = min(found, key=lambda p: (-found[p], p[0], str(p[1])))  # of equal ones always the same
+    part = found[place] / len(tasks)
     return (place, part) if part >= FOUND and part - others[place] / len(tasks) >= BY_CHANCE else None
 
 
