@@ -216,7 +216,7 @@ def load(reference: str) -> Any:
 
 
 def load_file(path: Path) -> Any:
-    """Import a file under a name of its own, once."""
+    """Import a file under a name of its own, once; it can import what stands beside it."""
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
         raise ConfigError(f"no file {str(path)!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
@@ -224,6 +224,8 @@ def load_file(path: Path) -> Any:
     name = f"{path.stem}_{hashlib.blake2b(str(resolved).encode(), digest_size=4).hexdigest()}"
     if name in sys.modules:
         return sys.modules[name]
+    if str(resolved.parent) not in sys.path:
+        sys.path.append(str(resolved.parent))  # last: it must hide nothing that is installed
     spec = importlib.util.spec_from_file_location(name, resolved)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

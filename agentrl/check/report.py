@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+MARK = "warning: "
+"""Stands in the detail of a check before what is no fault and yet worth knowing."""
+
 
 class Faulty(Exception):
     """The environment breaks its contract; the message gives the evidence and says what to mend."""
@@ -50,7 +53,19 @@ class Report:
         """The checks that found something."""
         return tuple(c for c in self.checks if not c.passed)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What checks that passed say that their reader should know."""
+        marked = [(c.name, c.detail.partition(MARK)[2]) for c in self.checks if c.passed]
+        return tuple(f"{name}: {said}" for name, said in marked if said)
+
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON data."""
         checks = [{"name": c.name, "passed": c.passed, "detail": c.detail} for c in self.checks]
-        return {"env": self.env, "passed": self.passed, "isolation": self.isolation, "checks": checks}
+        return {
+            "env": self.env,
+            "passed": self.passed,
+            "warnings": list(self.warnings),
+            "isolation": self.isolation,
+            "checks": checks,
+        }

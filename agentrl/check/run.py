@@ -207,7 +207,7 @@ def _task_order(lab: Lab, plan: Plan) -> dict[str, Any]:
     both = [e for e in up["data"] if e["task"] in back]
     found = _parting(both, [back[e["task"]] for e in both])
     if found is None:
-        return {"passed": True, "detail": f"{len(both)} episodes are the same in both orders"}
+        return {"passed": True, "detail": f"{len(both)} episodes and starts are the same in both orders"}
     mend = "keep nothing of other levels, splits or episodes in the class or module, such as a cache"
     return {
         "passed": False,

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         out.say(f"isolation: {report.isolation or 'unknown'}")
     count = len(report.checks)
     said = "sound" if report.passed else f"{len(report.failed)} of {count} checks failed"
-    out.say(f"{report.env}: {said}")
+    out.say("".join([f"{report.env}: {said}", *(f"; but {warning}" for warning in report.warnings)]))
     out.result(report.to_json())
     return 0 if report.passed else 1
 

@@ -27,6 +27,7 @@ from agentrl.message import Action
 from agentrl.task import Split
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
+from agentrl.tools.python import without_addresses
 from agentrl.tools.sandbox import Execution, Limits, Sandbox, SandboxPool, open_pool
 
 SILENT = "nothing printed"
@@ -156,7 +157,7 @@ class CodeEnv(ToolEnv):
         shown = ran.output if whole else "\n".join(filter(None, (ran.output.rstrip(), self._error(ran))))
         if self.level == 0 and shows_too_much(shown):
             raise ToolError(CROWDED)
-        shown = self._cut(fill(shown, live.replies).rstrip())
+        shown = self._cut(without_addresses(fill(shown, live.replies).rstrip()))
         if not whole or ONE_QUESTION in shown:
             raise ToolError(shown)
         return shown or SILENT

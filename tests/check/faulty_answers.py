@@ -41,6 +41,11 @@ class OffByOne(Priced):
         return answer.isdecimal() and abs(int(answer) - self.prices[self.item] * self.factor) <= 1
 
 
+class DigitsAlone(Priced):
+    def right(self, answer: str) -> bool:
+        return re.sub(r"\D", "", answer) == str(self.prices[self.item] * self.factor)
+
+
 class PriceWillDo(Priced):
     def right(self, answer: str) -> bool:
         return super().right(answer) or answer == str(self.prices[self.item])
@@ -234,6 +239,7 @@ FAULTS: dict[type, tuple[str, str]] = {
     AnyPrice: ("wrong-answers", "also about something else"),
     AnyProduct: ("wrong-answers", "more than one wrong number"),
     OffByOne: ("wrong-answers", "plus 1"),
+    DigitsAlone: ("wrong-answers", "sign turned"),
     PriceWillDo: ("wrong-answers", "the last number that a tool gave"),
     AnyNumber: ("wrong-answers", "also about something else"),
     AnyCity: ("wrong-answers", "also about something else"),

@@ -34,6 +34,15 @@ class Terse(Shop):
         return "nothing"
 
 
+class CoarseCache(Count):
+    made: ClassVar[dict[int, int]] = {}
+
+    def reset(self, *, seed: int | None = None, options: Options = None) -> Any:
+        super().reset(seed=seed)
+        self.n = self.made.setdefault(self.n % 997, self.n)
+        return f"Count on from {self.n}.", {}
+
+
 class EmptyTask(Shop):
     def task(self, rng: np.random.Generator) -> str:
         super().task(rng)
@@ -226,5 +235,6 @@ FAULTS: dict[type, tuple[str, str]] = {
     IgnoresLevel: ("levels", "level 1"),
     SameIds: ("task-source", "'shop'"),
     Unseekable: ("task-source", "take"),
+    CoarseCache: ("task-order", "the start of"),
     SystemClock: ("determinism-across-processes", "clock"),
 }

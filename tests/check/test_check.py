@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agentrl.check import CHECKS, check_environment
+from agentrl.check import CHECKS, CheckResult, Report, check_environment
 from agentrl.check.lab import Lab
 from agentrl.check.run import Plan
 from agentrl.errors import ConfigError
@@ -74,6 +75,12 @@ def test_report_is_plain_data() -> None:
     data = json.loads(json.dumps(report.to_json()))
     assert data["passed"] is True
     assert [set(c) for c in data["checks"]] == [{"name", "passed", "detail"}]
+
+
+def test_a_warning_stands_beside_the_verdict() -> None:
+    check = CheckResult(name="seed-variety", passed=True, detail="9 different tasks; warning: few")
+    report = Report(env="few", checks=(check, replace(check, passed=False)))
+    assert report.warnings == ("seed-variety: few",) and report.to_json()["warnings"] == list(report.warnings)
 
 
 def test_after_two_hangs_the_rest_is_not_tried(lab: Lab) -> None:

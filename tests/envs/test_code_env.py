@@ -284,3 +284,9 @@ def test_wrong_settings_are_named(settings: dict[str, Any]) -> None:
 def test_no_framework_in_sight() -> None:
     assert "ModuleNotFoundError" in texts("import agentrl")[0]
     assert os.environ.get("HOME", "?") not in texts("import os\nprint(dict(os.environ))")[0]
+
+
+def test_where_an_object_stands_is_not_shown() -> None:
+    """Every process has its own addresses; a run that is resumed or repeated must read the same."""
+    printed, raised = texts("print(price)", "raise ValueError(price)")
+    assert printed == "<function price at 0x...>" and "price at 0x...>" in raised

@@ -27,7 +27,7 @@ _EACH: dict[LevelName, tuple[str, ...]] = {
     "landlock": (
         *_BOTH,
         "files: Landlock lets the code read Python's library and write a private folder; it can ask whether a"
-        " file exists, not read it; chmod, utime and setxattr do nothing",
+        " file exists, how large and old it is, and whose, not read it; chmod, utime and setxattr do nothing",
         "processes: none can be started (seccomp), so the tree is one process",
         "memory: RLIMIT_AS",
         "disk: RLIMIT_FSIZE per file; size and number of files by a watchdog every 50 ms; a file that is"
@@ -57,8 +57,8 @@ def _processes(level: LevelName) -> str:
         )
     if level == "landlock":
         return (
-            "one against another: threads by a watchdog every 50 ms; until its next look one sandbox can use"
-            " up what this user may start"
+            "one against another: the code runs as this process's own user; threads by a watchdog every 50"
+            " ms: until its next look one sandbox can use up what this user may start"
         )
     if linux_version() >= _PER_NAMESPACE:
         return (

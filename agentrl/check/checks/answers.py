@@ -222,6 +222,8 @@ def near(right: Right) -> dict[str, str]:
     if "." in value:
         return found | {"1.3 times the answer": f"{1.3 * float(value):.6g}"}
     whole = int(value)
+    if whole:
+        found |= {"the answer with its sign turned": str(-whole), "a hundredth of it": f"{whole / 100:.10g}"}
     return found | {
         "the answer plus 1": str(whole + 1),
         "the answer minus 1": str(whole - 1),
