@@ -1,6 +1,5 @@
 """The hidden tests of programs: what they let pass, what they leave out, what they cost."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -65,10 +64,8 @@ def test_every_family_of_programs_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(("family", "name"), PAIRED, ids=NAMES)
-def test_drawing_is_cheap_and_tests_are_few(family: Family, name: str) -> None:
-    began = time.process_time()
+def test_tests_are_few(family: Family, name: str) -> None:
     problems = [family.draw(np.random.default_rng(seed)) for seed in range(SEEDS)]
-    assert (time.process_time() - began) / SEEDS < 0.02
     assert all(8 <= len(problem.cases) <= 20 for problem in problems)
 
 
