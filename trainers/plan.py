@@ -20,10 +20,11 @@ from agentrl.trainers.checkpoints import CheckpointSettings
 from agentrl.trainers.configure import read_value, with_settings
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.strategies import StrategyPlan, find_strategy
+from agentrl.trainers.tiny.warm_start import WarmStartSettings
 from agentrl.trainers.update_settings import UpdateSettings
 
 TINY = "tiny"
-PARTS = ("env", "rollout", "strategy", "eval", "tiny", "update", "checkpoint", "store", "algorithm")
+PARTS = ("env", "rollout", "strategy", "eval", "tiny", "warm", "update", "checkpoint", "store", "algorithm")
 """What a setting's name may begin with; without one it is the algorithm's."""
 
 
@@ -106,6 +107,7 @@ class Plan:
     strategy: StrategyPlan
     evaluation: EvalSettings
     tiny_settings: TinySettings
+    warm: WarmStartSettings = field(default_factory=WarmStartSettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
@@ -133,8 +135,11 @@ class Plan:
             "update": dataclasses.asdict(self.update),
             "checkpoint": dataclasses.asdict(self.checkpoint),
             "store": dataclasses.asdict(self.store),
-            **({"tiny": dataclasses.asdict(self.tiny_settings)} if self.tiny else {}),
+            **(self._tiny_config() if self.tiny else {}),
         }
+
+    def _tiny_config(self) -> dict[str, Any]:
+        return {"tiny": dataclasses.asdict(self.tiny_settings), "warm": dataclasses.asdict(self.warm)}
 
 
 def make_plan(
@@ -154,9 +159,8 @@ def make_plan(
         algorithm: An installed algorithm's name, or a function that returns a recipe.
         steps: In place of the algorithm's own.
         seed: Every random choice follows from it.
-        settings: "env.x", "rollout.x", "strategy.x", "eval.x", "tiny.x", "update.x", "checkpoint.x" and
-            "store.x" go to those parts,
-            other names to the algorithm.
+        settings: "env.x", "rollout.x", "strategy.x", "eval.x", "tiny.x", "warm.x", "update.x",
+            "checkpoint.x" and "store.x" go to those parts, other names to the algorithm.
 
     Raises:
         ConfigError: Something does not exist; names the nearest.
@@ -169,8 +173,9 @@ def make_plan(
     rollout = read_part(RolloutSettings, "rollout", parts["rollout"])
     level = spec.level(rollout.level)
     check_model(model)
-    if model != TINY and parts["tiny"]:
-        raise ConfigError(f"tiny.{next(iter(parts['tiny']))}: without use here; it needs --model tiny")
+    for part in ("tiny", "warm"):
+        if model != TINY and parts[part]:
+            raise ConfigError(f"{part}.{next(iter(parts[part]))}: without use here; it needs --model tiny")
     recipe = with_settings(make, parts["algorithm"])
     return Plan(
         spec=spec,
@@ -182,6 +187,7 @@ def make_plan(
         strategy=find_strategy(rollout.strategy, parts["strategy"], group_size=recipe.group_size),
         evaluation=read_part(EvalSettings, "eval", parts["eval"]),
         tiny_settings=read_part(TinySettings, "tiny", parts["tiny"]),
+        warm=read_part(WarmStartSettings, "warm", parts["warm"]),
         update=read_part(UpdateSettings, "update", parts["update"]),
         checkpoint=read_part(CheckpointSettings, "checkpoint", parts["checkpoint"]),
         store=read_part(StoreSettings, "store", parts["store"]),

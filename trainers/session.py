@@ -209,6 +209,7 @@ class Session:
                 worker,
                 tasks,
                 seed=self.plan.seed,
+                settings=self.plan.warm,
                 on_step=self.warming,
                 journal=self.keeper.store,
                 milestones=self.keeper.milestones(),

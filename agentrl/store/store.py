@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, func, insert, select
 
 from agentrl.codec import from_bytes, to_bytes
 from agentrl.episode import Episode, Group
@@ -25,6 +26,21 @@ WAITING = 64
 """Writes that may wait before a caller does."""
 
 
+def same(table: Table, *names: str) -> ColumnElement[bool]:
+    """Give the condition that these columns have the values of the parameters `at_NAME`."""
+    found: ColumnElement[bool] = and_(*(table.c[name] == bindparam(f"at_{name}") for name in names))
+    return found
+
+
+CLEAR_WORK = delete(EPISODES).where(same(EPISODES, "run", "phase", "step", "work"))
+CLEAR = {
+    TASKS: delete(TASKS).where(same(TASKS, "run", "id")),
+    JOURNAL: delete(JOURNAL).where(same(JOURNAL, "run", "name")),
+}
+ADD = {table: insert(table) for table in (EPISODES, TASKS, JOURNAL)}
+"""Made once: SQLAlchemy takes longer over a statement than the database over a row."""
+
+
 class Store:
     """Rows of one run. All of them are read and written by one thread, in the order of the calls.
 
@@ -38,6 +54,8 @@ class Store:
         self.run, self._place = run, shown(url, folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="agentrl-store")
         self._pending: list[Future[None]] = []
+        self._queue: deque[Callable[[Connection], None]] = deque()
+        self._draining = False
         self._closed = False
         try:
             self._engine = self._thread.submit(open_database, url, folder).result()
@@ -103,12 +121,11 @@ class Store:
         """Write the episodes of a finished group and their task, soon."""
 
         def write(connection: Connection) -> None:
-            same = (self._phase(phase), EPISODES.c.step == step, EPISODES.c.work == work)
-            connection.execute(delete(EPISODES).where(*same))
-            rows = [episode_row(e, i) for i, e in enumerate(group.episodes)]
             common = {"run": self.run, "phase": phase, "step": step, "work": work}
+            connection.execute(CLEAR_WORK, at(common))
+            rows = [common | episode_row(e, i) for i, e in enumerate(group.episodes)]
             if rows:
-                connection.execute(insert(EPISODES), [common | row for row in rows])
+                connection.execute(ADD[EPISODES], rows)
             self._replace(connection, TASKS, {"id": plain(task.id)}, to_bytes(task))
 
         self._later(write)
@@ -192,14 +209,23 @@ class Store:
 
     def _replace(self, connection: Connection, table: Table, key: Mapping[str, str], data: bytes) -> None:
         """Write one row in the place of the one that has its key."""
-        same = [table.c[name] == value for name, value in key.items()]
-        connection.execute(delete(table).where(table.c.run == self.run, *same))
-        connection.execute(insert(table), {"run": self.run, **key, "data": data})
+        row = {"run": self.run, **key}
+        connection.execute(CLEAR[table], at(row))
+        connection.execute(ADD[table], row | {"data": data})
 
     def _later(self, write: Callable[[Connection], None]) -> None:
-        while self._pending and (self._pending[0].done() or len(self._pending) >= WAITING):
+        while self._pending and (self._pending[0].done() or len(self._queue) >= WAITING):
             self._pending.pop(0).result()
-        self._pending.append(self._submit(write))
+        self._queue.append(write)
+        if not self._draining:
+            self._draining = True
+            self._pending.append(self._submit(self._drain))
+
+    def _drain(self, connection: Connection) -> None:
+        """Do the writes that wait, in one transaction: most of its cost is its beginning and end."""
+        self._draining = False  # first: a write that comes from here on is taken along, or drained anew
+        while self._queue:
+            self._queue.popleft()(connection)
 
     def _wait(self) -> None:
         while self._pending:
@@ -246,6 +272,11 @@ def episode_row(episode: Episode, place: int) -> dict[str, Any]:
         "tokens": sum(len(c) for c in episode.contexts),
         "data": to_bytes(episode),
     }
+
+
+def at(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the parameters that `same` compares with."""
+    return {f"at_{name}": value for name, value in values.items()}
 
 
 def plain(text: str) -> str:

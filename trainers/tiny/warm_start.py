@@ -60,6 +60,7 @@ class WarmStartSettings:
     rounds: tuple[Round, ...] = (
         Round(steps=120, rate=3e-3, fresh=8, good=0.92),
         Round(steps=60, rate=2e-3, fresh=16, good=0.85),
+        Round(steps=60, rate=2e-3, fresh=16, good=0.9),
         Round(steps=240, rate=2e-3, fresh=32, good=0.85),
         Round(steps=480, rate=1.5e-3, fresh=32, good=0.85),
         Round(steps=960, rate=1.5e-3, fresh=32, good=0.85),
@@ -80,6 +81,18 @@ class WarmStartSettings:
     """Sampled or greedy success above this is too good a start: there would be little to show."""
     checks: int = 192
     """Tasks per measurement."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "first", "habit_steps", "habit_batch", "correction_steps", "checks"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"warm.{name}={getattr(self, name)}: need 1 or more")
+        for name in ("habit_fresh", "most_corrections"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"warm.{name}={getattr(self, name)}: need 0 or more")
+        if not self.habit_rate > 0:
+            raise ConfigError(f"warm.habit_rate={self.habit_rate}: need more than 0")
+        if not 0 <= self.low < self.high <= 1:
+            raise ConfigError(f"warm.low={self.low}, warm.high={self.high}: need 0 <= low < high <= 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ It talks to its host in whole messages over one socket, ends when the host ends,
 runs in its children it watches what they use, whatever the host is busy with.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -181,6 +182,10 @@ def main(control: int, host_pidfd: int, settings: dict[str, object]) -> None:
         kernel.be_the_first_to_go()
         os.putenv("OPENBLAS_NUM_THREADS", "1")  # one per core would hit the limits; not seen in os.environ
     gc.disable()
+    with contextlib.suppress(
+        OSError
+    ):  # a sandbox that wakes up does not take the trainer's processor at once
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     zygote = Zygote(socket.socket(fileno=control), host_pidfd, own)
