@@ -143,9 +143,13 @@ class Phase:
         count = f"{self.done}/{self.total}"
         return f"{count:>7}  {self.time():>10}  {self.text()}".rstrip()
 
+    def end(self) -> None:
+        """Take note that nothing more will come, whatever is left."""
+        self.ended = self.ended or time.monotonic()
+
     def time(self) -> str:
-        """Give the time left, or the time it took once it is done."""
-        if self.complete or not self.done:
+        """Give the time left, or the time it took once it has ended."""
+        if self.ended is not None or not self.done:
             return duration(self.seconds)
         return f"{duration(self.seconds / self.done * (self.total - self.done))} left"
 
@@ -195,6 +199,7 @@ class PlainProgress:
     def close(self) -> None:
         phase, self._phase = self._phase, None
         if phase is not None and phase.done:
+            phase.end()
             self._show(phase)
 
     def _show(self, phase: Phase) -> None:
@@ -238,6 +243,7 @@ class RichProgress:
 
     def close(self) -> None:
         if self._phase is not None and self._bars is not None:
+            self._phase.end()
             self._draw()
             self._bars.stop()
         self._phase = self._bars = None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentrl.errors import ConfigError, InfrastructureError, unknown
+from agentrl.sources import digest_of
 from agentrl.task import SPLITS, SeededTasks, Split, TaskSource
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ class EnvSpec:
 
     @property
     def code(self) -> str:
-        """Tell versions of its code apart: a digest of its module, or the version of our own."""
+        """Tell versions of its code apart: a digest of its files, or the version of our own."""
         module = getattr(self.kind, "__module__", "")
         if module.startswith("agentrl."):
             return f"agentrl {version('agentrl')}"
         file = getattr(sys.modules.get(module), "__file__", None)
         try:
-            return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
+            return digest_of(Path(file).resolve(), module) if file else ""
         except OSError:
             return ""
 

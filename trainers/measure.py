@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
-from agentrl.errors import ConfigError
 from agentrl.evaluation import Score, evaluate_model, score
 from agentrl.rollout.protocol import RolloutStrategy
 from agentrl.task import Task
+from agentrl.trainers.failures import FailureBudgetSpent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ async def measure(
     """Attempt each task once sampled and once greedily, with the strategies `played("sampled")` and "greedy".
 
     Raises:
-        ConfigError: Every episode failed, so that nothing was measured; names the first failure.
+        FailureBudgetSpent: Every episode failed, so that nothing was measured; names the first failure.
     """
     sampled = await attempt_all(played("sampled"), tasks, temperature, seed)
     greedy = await attempt_all(played("greedy"), tasks, 0.0, seed)
@@ -41,7 +41,13 @@ async def attempt_all(
 ) -> list[Episode]:
     """Attempt each task once."""
     episodes = await evaluate_model(strategy, tasks, sampling=Sampling(temperature=temperature), seed=seed)
-    failures = [e.failure for e in episodes if e.failure is not None]
-    if len(failures) == len(episodes):
-        raise ConfigError(f"every episode failed; the first one: {failures[0].kind}: {failures[0].message}")
+    failed = [(e.id, e.failure) for e in episodes if e.failure is not None]
+    if len(failed) == len(episodes):
+        id, first = failed[0]
+        raise FailureBudgetSpent(
+            f"all {len(failed)} episodes of a measurement failed; the first, {id}, of class {first.kind!r}: "
+            + first.message
+            + (f" ({first.caused_by})" if first.caused_by else ""),
+            facts={"failure_share": 1.0},
+        )
     return episodes

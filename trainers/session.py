@@ -298,6 +298,7 @@ class Session:
         self.progress.phase(recipe.name.upper(), recipe.steps - loop.next_step)
         with self.timed("train"):
             await loop.run()
+        self.progress.close()
         updater.merge()
         self.stopped = loop.stopped
         if loop.stopped:

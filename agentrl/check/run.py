@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ ROOTS = ("loads",)
 """When one of these fails, the same fault would be told again by all that follow."""
 PATIENCE = 2
 """After so many checks that hung, the rest is not tried."""
+HASTE = 3.0
+"""Seconds that one action may take once a check has hung: whoever waits has learnt the worst."""
 CHANGING = ("task-order", "episode-isolation", "instance-isolation", "determinism")
 EXPERTS = frozenset({"expert-solves"})
 """Checks of the expert, and those that show that an environment changes under it."""
@@ -155,6 +157,7 @@ def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckRes
             return
         if answer.get("hung"):
             hung.append(name)
+            plan = replace(plan, seconds=min(plan.seconds, HASTE))
         elif not answer["passed"] and (name in ROOTS or (name == "responds" and answer.get("died"))):
             broken = name
         detail = answer["detail"]

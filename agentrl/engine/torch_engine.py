@@ -121,15 +121,18 @@ class TorchEngine:
         )
         if self._served.slow_because is not None:
             log.warning("the slow reference path serves this model: %s", self._served.slow_because)
+        self._capabilities = Capabilities(
+            max_context=self._max_context,
+            deterministic=self._served.deterministic,
+            dtype=str(model.dtype).removeprefix("torch."),
+        )
         self._batcher = Batcher(model, self._served, admission, decode, stream=stream)
         self._worker = Worker(self._batcher, num_threads=threads)
 
     @property
     def capabilities(self) -> Capabilities:
         """Everything; bit-for-bit determinism as asked."""
-        dtype = str(self._model.dtype).removeprefix("torch.")
-        deterministic = self._served.deterministic
-        return Capabilities(max_context=self._max_context, deterministic=deterministic, dtype=dtype)
+        return self._capabilities
 
     @property
     def slow_because(self) -> str | None:

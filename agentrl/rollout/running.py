@@ -100,7 +100,8 @@ class Running:
     @property
     def turn_ids(self) -> list[int]:
         """The agent's tokens of this turn so far; a branch that was cut inside an action begins with some."""
-        return [int(i) for i in own_ids(self.context, len(self.turns))]
+        ids: list[int] = own_ids(self.context, len(self.turns)).tolist()
+        return ids
 
     @property
     def exchanges(self) -> list[Exchange]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ FROZEN_SECONDS = 0.5
 """A tick that comes so late means that no Python code ran: something held the interpreter."""
 QUEUED_SHARE = 0.9
 """Above this share of such a time, the machine had no processor for this thread, and nobody held anything."""
+STACKS_SECONDS = 60.0
+"""After so long a freeze a thread that needs no interpreter writes to stderr where every thread stands."""
+STDERR = 2
 LINE_SECONDS = 1.0
 """At most one line in so much time, however many wait."""
 
@@ -40,7 +44,8 @@ class Watchdog:
     Deadlines do not run while the interpreter is frozen, so that one call which holds it (a C extension, a
     regular expression) fails one episode and not all that wait beside it. Which call it was cannot be seen
     from inside; nothing can begin while it holds, so the one that began last is taken for it. Where the whole
-    machine had no processor to give, it was nobody.
+    machine had no processor to give, it was nobody. A call that never lets go can only be named, by the stacks
+    on stderr: interrupt the run, mend the call, and the same command goes on.
 
     Args:
         report: Is given each line; the program's log by default.
@@ -53,7 +58,7 @@ class Watchdog:
         """Time in which no Python code ran."""
         self._waits: set[Wait] = set()
         self._handle: asyncio.TimerHandle | None = None
-        self._last = self._queued = self._said = self._told_eviction = 0.0
+        self._last = self._queued = self._said = self._told_eviction = self._armed = 0.0
 
     @contextlib.contextmanager
     def watch(
@@ -77,6 +82,8 @@ class Watchdog:
             if not self._waits and self._handle is not None:
                 self._handle.cancel()
                 self._handle = None
+                self._armed = 0.0
+                faulthandler.cancel_dump_traceback_later()
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -85,6 +92,9 @@ class Watchdog:
         if late > FROZEN_SECONDS:
             self._thaw(late, now, is_held=self._queued - before < QUEUED_SHARE * late)
         self._look(now)
+        if now - self._armed > STACKS_SECONDS / 10:
+            self._armed = now
+            faulthandler.dump_traceback_later(STACKS_SECONDS, file=STDERR)
         self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def _thaw(self, seconds: float, now: float, *, is_held: bool) -> None:

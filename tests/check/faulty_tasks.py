@@ -27,13 +27,6 @@ class NoHint(Shop):
         return "nothing"
 
 
-class Terse(Shop):
-    @tool
-    def look(self) -> str:
-        """Look."""
-        return "nothing"
-
-
 class CoarseCache(Count):
     made: ClassVar[dict[int, int]] = {}
 
@@ -210,7 +203,6 @@ class SystemClock(Shop):
 FAULTS: dict[type, tuple[str, str]] = {
     NoSuchTool: ("loads", "no docstring"),
     NoHint: ("loads", "type hint"),
-    Terse: ("tool-schemas", "'look'"),
     EmptyTask: ("loads", "empty"),
     TimeInText: ("determinism", "rng"),
     Today: ("determinism-across-processes", "clock"),

@@ -360,6 +360,15 @@ class Sentence(ToolEnv):
         return answer(" ".join([words[9], words[11], *(f"x{n}" for n in range(int(words[1])))]))
 
 
+class Terse(Shop):
+    """A tool with little to say for itself."""
+
+    @tool
+    def look(self) -> str:
+        """Look."""
+        return "nothing"
+
+
 SOUND = (
     Shop,
     GuessNumber,

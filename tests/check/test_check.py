@@ -15,7 +15,7 @@ from agentrl.check import CHECKS, CheckResult, Report, check_environment
 from agentrl.check.lab import Lab
 from agentrl.check.run import Plan
 from agentrl.errors import ConfigError
-from tests.check import faulty_judges, faulty_running
+from tests.check import faulty_judges, faulty_running, sound
 from tests.check.faulty import FAULTS
 from tests.check.sound import SOUND
 
@@ -81,6 +81,11 @@ def test_a_warning_stands_beside_the_verdict() -> None:
     check = CheckResult(name="seed-variety", passed=True, detail="9 different tasks; warning: few")
     report = Report(env="few", checks=(check, replace(check, passed=False)))
     assert report.warnings == ("seed-variety: few",) and report.to_json()["warnings"] == list(report.warnings)
+
+
+def test_a_docstring_of_one_word_is_a_warning(lab: Lab) -> None:
+    report = check_environment(named(sound.Terse), only=["tool-schemas"], lab=lab)
+    assert report.passed and report.warnings[0].startswith("tool-schemas: one word says little of look")
 
 
 def test_after_two_hangs_the_rest_is_not_tried(lab: Lab) -> None:

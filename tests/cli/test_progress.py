@@ -42,6 +42,16 @@ def test_plain_lines_come_while_it_runs() -> None:
     assert "1/3" in stream.getvalue() and "left" in stream.getvalue()
 
 
+def test_a_phase_that_ends_early_says_how_long_it_took() -> None:
+    stream = io.StringIO()
+    progress = PlainProgress(stream)
+    progress.phase("GRPO", 40)
+    progress.advance(steps=25)
+    progress.close()
+    progress.note("what came out")
+    assert stream.getvalue().split() == "GRPO 25/40 0 s what came out".split()
+
+
 def test_an_untouched_phase_leaves_no_line() -> None:
     stream = io.StringIO()
     progress = PlainProgress(stream)

@@ -158,6 +158,7 @@ def test_tokens_are_the_truth(
     assert_trained_as_sampled(played)
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "modules"])
 @pytest.mark.parametrize("name", ["tiny", "hermes"])
 @given(
     told=st.lists(texts, min_size=1, max_size=3),
@@ -165,7 +166,9 @@ def test_tokens_are_the_truth(
     sizes=st.lists(st.integers(1, 3), min_size=1, max_size=2),
     seed=st.integers(0, 2**40),
 )
-def test_company_changes_no_token(name: str, told: list[str], rows: int, sizes: list[int], seed: int) -> None:
+def test_company_changes_no_token(
+    name: str, packed: bool, told: list[str], rows: int, sizes: list[int], seed: int
+) -> None:
     """Many episodes at once: rows are shared, copied, moved and evicted, and every draw stands on its own."""
     used = kit(name)
     call = rendered(used, Action(calls=(Call(id="0", name="look"),)))
@@ -175,16 +178,17 @@ def test_company_changes_no_token(name: str, told: list[str], rows: int, sizes: 
 
     async def collect() -> list[Episode]:
         engine = TorchEngine(model, capacity_rows=rows)
+        assert engine.slow_because is None
         table = Table(engine=engine, dialect=used.dialect, limits=Limits(max_turns=2, max_tokens_per_turn=10))
         strategy = Independent(table=table, new_env=lambda: Adapter(World("", ["x"], told), World))
         work = [WorkItem(task=TASK, group_id=f"g{i}", size=n, seed=seed + i) for i, n in enumerate(sizes)]
         try:
-            return [e async for group in strategy.collect(work) for e in group.episodes]
+            with crowd.watching(model, packed=packed):
+                return [e async for group in strategy.collect(work) for e in group.episodes]
         finally:
             await engine.close()
 
     episodes = asyncio.run(collect())
-    crowd.close()
     streams = crowd.streams()
     assert len(episodes) == sum(sizes)
     for context in (c for e in episodes for c in e.contexts):

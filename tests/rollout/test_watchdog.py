@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import ctypes
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -199,3 +201,25 @@ def test_no_timer_outlives_the_waits() -> None:
         return chosen.table.watchdog._handle, chosen.table.watchdog.frozen_seconds
 
     assert asyncio.run(run()) == (None, 0.0)
+
+
+FOR_EVER = """
+import asyncio, ctypes
+from agentrl.rollout import watchdog
+watchdog.STACKS_SECONDS = 0.3
+
+def holds_the_interpreter():
+    ctypes.PyDLL(None).usleep(1_000_000)
+
+async def main():
+    with watchdog.Watchdog(print).watch(lambda: "here", 60):
+        await asyncio.sleep(0.3)
+        holds_the_interpreter()
+
+asyncio.run(main())
+"""
+
+
+def test_a_call_that_never_lets_go_of_the_interpreter_is_named() -> None:
+    done = subprocess.run([sys.executable, "-c", FOR_EVER], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "in holds_the_interpreter" in done.stderr, done.stderr

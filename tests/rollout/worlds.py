@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ from agentrl.dialect.protocol import Dialect
 from agentrl.dialect.published import RenderersDialect
 from agentrl.dialect.tags import TagDialect
 from agentrl.dialect.tiny import TinyDialect
+from agentrl.engine.feed import Feed
+from agentrl.engine.kv import KVPool
+from agentrl.engine.network import Network
 from agentrl.engine.protocol import Chunk, Sampling
 from agentrl.engine.sampling import signed64, uniform
 from agentrl.engine.torch_engine import TorchEngine
@@ -359,7 +364,30 @@ class Crowd:
         with torch.inference_mode():
             words = layer.input_layernorm(model.get_input_embeddings().weight)
             self._values_VD = layer.self_attn.v_proj(words)
-        self._hook = model.register_forward_hook(self._look, with_kwargs=True)
+
+    @contextmanager
+    def watching(self, model: Any, *, packed: bool) -> Iterator[None]:
+        """Watch the packed pass, which calls no module, or the modules; the engine must be made before."""
+        if packed:
+            with patch.object(Network, "logits", self._packed_logits(Network.logits)):
+                yield
+            return
+        hook = model.register_forward_hook(self._look, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _packed_logits(self, inner: Any) -> Any:
+        def logits(network: Network, feed: Feed, pool: KVPool) -> Tensor:
+            out: Tensor = inner(network, feed, pool)
+            out[: len(feed.sampled)] += self.bias_VV[torch.from_numpy(feed.ids[feed.last])]
+            for row, position in zip(feed.sampled.tolist(), feed.positions[feed.last].tolist(), strict=True):
+                held = pool.values[0][row, :, : position + 1]
+                self._seen.append(held.transpose(0, 1).flatten(1).clone())
+            return out
+
+        return logits
 
     def _look(self, model: Any, args: Any, kwargs: dict[str, Any], out: Any) -> None:
         ids, positions = kwargs["input_ids"], kwargs["position_ids"]
@@ -370,9 +398,6 @@ class Crowd:
         rows = range(len(ids)) if pool.step.rows is None else pool.step.rows.tolist()
         for row, position in zip(rows, positions[:, 0].tolist(), strict=True):
             self._seen.append(pool._store[0, 1, row, : position + 1].flatten(1).clone())
-
-    def close(self) -> None:
-        self._hook.remove()
 
     def streams(self) -> set[tuple[int, ...]]:
         """The ids that stood before the model whenever it gave the logits of one more token."""

@@ -36,6 +36,8 @@ class Box:
         self._folder = secrets.token_hex(16)
         self._limits, self._on_close = server.limits, on_close
         self._gone, self._unread = "", bytearray()
+        self._call: Call | None = None
+        self._heard: set[int] = set()
         self._closed = False
         self._one_at_a_time = asyncio.Lock()
 
@@ -109,15 +111,14 @@ class Box:
         call = Call(self._calls, self._socket.fileno(), self._output, self._limits, self._unread)
         self._ending.add_done_callback(on_exit := lambda _: call.end("closed"))
         limit = ""
+        timer = asyncio.get_running_loop().call_later(seconds, call.end, "wall")
         try:
-            call.listen()
-            async with asyncio.timeout(seconds):
-                request = wire.frame(wire.RUN, self._calls, code.encode("utf-8", "surrogatepass"))
-                await self._send(request)
-                why = await call.ended
-        except TimeoutError:
-            why = "wall"
+            self._listen(call)
+            await self._send(wire.frame(wire.RUN, self._calls, code.encode("utf-8", "surrogatepass")), call)
+            why = await call.ended
         finally:
+            timer.cancel()
+            self._call = None
             self._ending.remove_done_callback(on_exit)
             call.hang_up()
         if why != "done":
@@ -132,7 +133,30 @@ class Box:
             alive=not self._gone,
         )
 
-    async def _send(self, request: bytes) -> None:
+    def _listen(self, call: Call) -> None:
+        """Hear the channel and the output; between two calls they stay heard as long as they are silent."""
+        self._call = call
+        loop = asyncio.get_running_loop()
+        for descriptor in (self._socket.fileno(), self._output):
+            if descriptor not in self._heard:
+                loop.add_reader(descriptor, self._on_data, descriptor)
+                self._heard.add(descriptor)
+
+    def _on_data(self, descriptor: int) -> None:
+        """Let the call read; without one, what comes waits where it is, and fills no memory of the host."""
+        if self._call is None:
+            self._ignore(descriptor)
+        elif descriptor != self._output:
+            self._call.read_channel()
+        elif self._call.read_output() == 0:
+            self._ignore(descriptor)
+
+    def _ignore(self, descriptor: int) -> None:
+        if descriptor in self._heard:
+            self._heard.remove(descriptor)
+            asyncio.get_running_loop().remove_reader(descriptor)
+
+    async def _send(self, request: bytes, call: Call) -> None:
         try:
             sent = self._socket.send(request)
         except BlockingIOError:
@@ -140,8 +164,16 @@ class Box:
         except ConnectionError:
             return  # the interpreter ended between two calls; its exit tells why
         if sent < len(request):
-            with contextlib.suppress(ConnectionError):
-                await asyncio.get_running_loop().sock_sendall(self._socket, request[sent:])
+            rest = asyncio.ensure_future(self._send_rest(request[sent:]))
+            try:
+                await asyncio.wait({rest, call.ended}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                rest.cancel()
+                await asyncio.wait({rest})
+
+    async def _send_rest(self, request: bytes) -> None:
+        with contextlib.suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(self._socket, request)
 
     async def _bury(self, why: str, detail: str, seconds: float) -> tuple[str, str]:
         """Kill what is left; the reason as text and the limit that was hit.
@@ -223,6 +255,8 @@ class Box:
                 loop.remove_reader(self._forked.pidfd)
 
     def _close_descriptors(self) -> None:
+        for descriptor in tuple(self._heard):
+            self._ignore(descriptor)
         self._socket.close()
         os.close(self._output)
 

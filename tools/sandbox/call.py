@@ -19,8 +19,9 @@ FLOOD = 1024
 class Call:
     """Reads a sandbox's channel and output until the call is over; `ended` then holds why.
 
-    `ended` is 'done', 'closed' (the channel), 'malformed' or 'flood'. `unread` is the sandbox's own: what
-    threads of an earlier call sent after its end stands there, perhaps up to the middle of a frame.
+    `ended` is 'done', 'closed' (the channel), 'malformed', 'flood' or 'wall' (its time). `unread` is the
+    sandbox's own: what threads of an earlier call sent after its end stands there, perhaps up to the middle
+    of a frame.
     """
 
     def __init__(self, number: int, channel: int, output: int, limits: Limits, unread: bytearray) -> None:
@@ -32,18 +33,10 @@ class Call:
         self._buffer, self._received = unread, 0
         self._kept, self._written = bytearray(), 0
 
-    def listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._channel, self._on_channel)
-        loop.add_reader(self._output, self._on_output)
-
     def hang_up(self) -> None:
-        """Stop reading, after what is already there."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._channel)
-        loop.remove_reader(self._output)
+        """Read what is already there of the output."""
         for _ in range(32):
-            if not self._read_output():
+            if self.read_output() <= 0:
                 break
 
     def text(self) -> str:
@@ -61,23 +54,20 @@ class Call:
         if not self.ended.done():
             self.ended.set_result(why)
 
-    def _on_output(self) -> None:
-        if not self._read_output():
-            asyncio.get_running_loop().remove_reader(self._output)
-
-    def _read_output(self) -> bool:
-        """Whether there was something."""
+    def read_output(self) -> int:
+        """How many bytes there were; 0 where the other side has closed, -1 where nothing has come."""
         try:
             data = os.read(self._output, _CHUNK)
         except BlockingIOError:
-            return False
+            return -1
         self._written += len(data)
         self._kept += data[: max(0, self._limits.output_bytes - len(self._kept))]
         if self._written > FLOOD * self._limits.output_bytes:
             self.end("flood")
-        return bool(data)
+        return len(data)
 
-    def _on_channel(self) -> None:
+    def read_channel(self) -> None:
+        """Take the frames that have come."""
         try:
             data = os.read(self._channel, _CHUNK)
         except BlockingIOError:

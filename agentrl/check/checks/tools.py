@@ -10,7 +10,7 @@ import gymnasium
 
 from agentrl.check.bench import Bench, Game
 from agentrl.check.checks.insiders import USUAL
-from agentrl.check.report import Faulty, NotApplicable
+from agentrl.check.report import MARK, Faulty, NotApplicable
 from agentrl.errors import InfrastructureError, ToolError
 from agentrl.message import call
 from agentrl.toolenv import ToolEnv
@@ -48,15 +48,17 @@ async def tool_schemas(bench: Bench) -> str:
         if not game.env.tools:
             raise NotApplicable("it has no tools")
         for spec in game.env.tools:
-            if len(spec.description.split()) < 2:
-                raise Faulty(f"tool {spec.name!r} has the docstring {spec.description!r}: say what it does")
+            if not spec.description.strip():
+                raise Faulty(f"tool {spec.name!r} has no docstring: say what it does, the model reads it")
             if len(spec.parameters) > MOST_PARAMETERS:
                 raise Faulty(f"tool {spec.name!r} has more than {MOST_PARAMETERS} parameters: split it")
             _refuse_other_names(spec)
             _refuse_odd_defaults(spec)
         for spec in game.env.tools:
             await _takes_its_schema(game, spec)
-    return f"{len(game.env.tools)} tools have a schema and a docstring"
+    short = [spec.name for spec in game.env.tools if len(spec.description.split()) < 2]
+    warning = f"; {MARK}one word says little of {', '.join(short)}: the model reads it" if short else ""
+    return f"{len(game.env.tools)} tools have a schema and a docstring{warning}"
 
 
 def _refuse_other_names(spec: ToolSpec) -> None:
