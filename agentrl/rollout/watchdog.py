@@ -44,8 +44,8 @@ class Watchdog:
     Deadlines do not run while the interpreter is frozen, so that one call which holds it (a C extension, a
     regular expression) fails one episode and not all that wait beside it. Which call it was cannot be seen
     from inside; nothing can begin while it holds, so the one that began last is taken for it. Where the whole
-    machine had no processor to give, it was nobody. A call that never lets go can only be named, by the stacks
-    on stderr: interrupt the run, mend the call, and the same command goes on.
+    machine had no processor to give, it was nobody. A call that never lets go can only be named, by the
+    stacks on stderr: interrupt the run, mend the call, and the same command goes on.
 
     Args:
         report: Is given each line; the program's log by default.

@@ -11,7 +11,7 @@ from agentrl.sources import closure, digest_of
 ENV = """
 import numpy
 from facts import TABLE
-from tools.words import shorten
+from bits.words import shorten
 
 class Ask:
     def reset(self, *, seed=None, options=None):
@@ -31,16 +31,16 @@ def write(folder: Path, **files: str) -> Path:
 
 @pytest.fixture
 def env(tmp_path: Path) -> Path:
-    own = {"facts": "TABLE = 'a'", "tools__words": "from . import marks\ndef shorten(text): return text"}
-    return write(tmp_path, env=ENV, **own, tools__marks="DOT = '.'", other="import env")
+    own = {"facts": "TABLE = 'a'", "bits__words": "from . import marks\ndef shorten(text): return text"}
+    return write(tmp_path, env=ENV, **own, bits__marks="DOT = '.'", other="import env")
 
 
 def test_neighbours_are_followed_and_libraries_are_not(env: Path) -> None:
     names = {str(p.relative_to(env.parent)) for p in closure(env, env.parent, "")}
-    assert names == {"env.py", "facts.py", "tools/words.py", "tools/marks.py"}
+    assert names == {"env.py", "facts.py", "bits/words.py", "bits/marks.py"}
 
 
-@pytest.mark.parametrize(("file", "counts"), [("facts", True), ("tools/marks", True), ("other", False)])
+@pytest.mark.parametrize(("file", "counts"), [("facts", True), ("bits/marks", True), ("other", False)])
 def test_a_change_beside_it_is_seen(
     env: Path, file: str, counts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

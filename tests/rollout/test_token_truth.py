@@ -29,6 +29,7 @@ from agentrl.task import Task
 from agentrl.trainers.batch import Row
 from agentrl.trainers.tiny.play import Played as Demonstration
 from agentrl.trainers.tiny.play import context_of
+from tests.rollout.crowd import Crowd
 from tests.rollout.truths import (
     Played,
     assert_no_control_from_outside,
@@ -41,7 +42,6 @@ from tests.rollout.truths import (
 from tests.rollout.worlds import (
     KITS,
     TOOLS,
-    Crowd,
     Kit,
     Move,
     WatchedEngine,

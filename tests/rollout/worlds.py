@@ -8,13 +8,10 @@ log-probability still depends on everything that the model has seen; the bias is
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,9 +25,6 @@ from agentrl.dialect.protocol import Dialect
 from agentrl.dialect.published import RenderersDialect
 from agentrl.dialect.tags import TagDialect
 from agentrl.dialect.tiny import TinyDialect
-from agentrl.engine.feed import Feed
-from agentrl.engine.kv import KVPool
-from agentrl.engine.network import Network
 from agentrl.engine.protocol import Chunk, Sampling
 from agentrl.engine.sampling import signed64, uniform
 from agentrl.engine.torch_engine import TorchEngine
@@ -44,7 +38,6 @@ from tests.dialect.strategies import arguments, hostile, words
 from tests.dialect.tokenizers import llama_style, qwen3_style, qwen_style, sentencepiece_style, tiny_style
 
 CONTEXT = 4096
-EXACT = "donot_use_mm_for_euclid_dist"
 UNKNOWN_IDS = 5
 """Ids of the model that no token has, as in most published models."""
 
@@ -339,71 +332,3 @@ def least_bias(logits_V: Tensor, wanted: int, random: float, temperature: float)
     least = (random - below) / (1 - below) if random > below else 1 - random / below
     share = min(least + (1 - least) / 2, 1 - 1e-6)
     return float(np.float32(temperature * (math.log(share / (1 - share)) - math.log(own / (1 - own)))))
-
-
-# ----------------------------------------------------------------- several requests at once
-
-
-class Crowd:
-    """Watches a model with many rows: reads from its cached values which ids each draw was made behind.
-
-    In the first layer a value is a function of the token alone. So what a row really holds says which tokens
-    it was filled with, whichever way they came there: fed, copied from another row, or moved.
-
-    A bias that follows from the last token alone makes the policy write `chain` now and then.
-    """
-
-    def __init__(self, model: Any, chain: Sequence[int], stop: int) -> None:
-        self._seen: list[Tensor] = []
-        size = model.config.vocab_size
-        self.bias_VV = torch.zeros(size, size)
-        self.bias_VV[:, stop] = 3.0
-        for before, after in itertools.pairwise(chain):
-            self.bias_VV[before, after] = 8.0
-        layer = model.model.layers[0]
-        with torch.inference_mode():
-            words = layer.input_layernorm(model.get_input_embeddings().weight)
-            self._values_VD = layer.self_attn.v_proj(words)
-
-    @contextmanager
-    def watching(self, model: Any, *, packed: bool) -> Iterator[None]:
-        """Watch the packed pass, which calls no module, or the modules; the engine must be made before."""
-        if packed:
-            with patch.object(Network, "logits", self._packed_logits(Network.logits)):
-                yield
-            return
-        hook = model.register_forward_hook(self._look, with_kwargs=True)
-        try:
-            yield
-        finally:
-            hook.remove()
-
-    def _packed_logits(self, inner: Any) -> Any:
-        def logits(network: Network, feed: Feed, pool: KVPool) -> Tensor:
-            out: Tensor = inner(network, feed, pool)
-            out[: len(feed.sampled)] += self.bias_VV[torch.from_numpy(feed.ids[feed.last])]
-            for row, position in zip(feed.sampled.tolist(), feed.positions[feed.last].tolist(), strict=True):
-                held = pool.values[0][row, :, : position + 1]
-                self._seen.append(held.transpose(0, 1).flatten(1).clone())
-            return out
-
-        return logits
-
-    def _look(self, model: Any, args: Any, kwargs: dict[str, Any], out: Any) -> None:
-        ids, positions = kwargs["input_ids"], kwargs["position_ids"]
-        if ids.shape[1] > 1:
-            return
-        out.logits[:, -1] += self.bias_VV[ids[:, 0]]
-        pool = kwargs["past_key_values"].layers[0]._pool
-        rows = range(len(ids)) if pool.step.rows is None else pool.step.rows.tolist()
-        for row, position in zip(rows, positions[:, 0].tolist(), strict=True):
-            self._seen.append(pool._store[0, 1, row, : position + 1].flatten(1).clone())
-
-    def streams(self) -> set[tuple[int, ...]]:
-        """The ids that stood before the model whenever it gave the logits of one more token."""
-        found = set()
-        for values in self._seen:
-            distance, ids = torch.cdist(values, self._values_VD, compute_mode=EXACT).min(-1)
-            assert float(distance.max()) < 1e-4
-            found.add(tuple(ids.tolist()))
-        return found

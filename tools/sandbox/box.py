@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from agentrl.errors import SandboxError
 from agentrl.tools.sandbox.call import Call
@@ -166,7 +166,8 @@ class Box:
         if sent < len(request):
             rest = asyncio.ensure_future(self._send_rest(request[sent:]))
             try:
-                await asyncio.wait({rest, call.ended}, return_when=asyncio.FIRST_COMPLETED)
+                either: set[asyncio.Future[Any]] = {rest, call.ended}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 rest.cancel()
                 await asyncio.wait({rest})
