@@ -301,7 +301,9 @@ class Database(ToolEnv):
         return float(answer.strip() == str(self.amount))
 
     def close(self) -> None:
-        self.base.close()
+        if self.lock.acquire(timeout=0.5):  # sqlite crashes where a connection is closed under a statement
+            self.base.close()
+            self.lock.release()
 
 
 class YesNo(ToolEnv):
