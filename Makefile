@@ -13,7 +13,7 @@ help:  ## show this list
 
 setup: .venv/.core  ## virtual environment with AgentRL and the tested versions
 
-demo: .venv/.core  ## train a tool-using agent from scratch, in about a minute
+demo: .venv/.core  ## train a tool-using agent from scratch, in under a minute
 	@$(BIN)/agentrl demo
 
 test: debian lint  ## everything that check does, and all tests, each property sampled

@@ -1,4 +1,4 @@
-"""`agentrl demo`: a tool-using agent from scratch in about a minute, and controls that could refute it."""
+"""`agentrl demo`: a tool-using agent from scratch in under a minute, and controls that could refute it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RECIPE = {
     "warm.habit_fresh": 8,
     "eval.tasks": 200,
 }
-"""Less than the defaults, to be done in a minute."""
+"""Less than the defaults, to be done in under a minute on two idle cores."""
 INIT_TASKS = 32
 """Tasks for the model before any training: it solves none, and says so quickly."""
 SIDE_TASKS = 100

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 COMMAND = Command(
     section="Start here",
-    summary="train a tool-using agent from scratch in about a minute",
+    summary="train a tool-using agent from scratch in under a minute",
     examples=("agentrl demo", "agentrl demo --seed 3 --json", "agentrl demo --control no-tool"),
     configure=configure,
     run=run,
