@@ -191,7 +191,8 @@ class Demo:
         yield ""
         run = Path(result["run"])
         total = result["seconds"]["total"]
-        yield f"  curve: {run / 'curve.svg'}   model: {run / 'model'}   {total:.0f} s in all"
+        yield f"  {total:.0f} s in all   sandbox: {result['isolation']}   {result['tool_calls']} tool calls"
+        yield f"  curve: {run / 'curve.svg'}   model: {run / 'model'}"
         yield "  next: agentrl new my_env"
 
 

@@ -18,13 +18,21 @@ from agentrl.errors import ConfigError, ToolError, unknown
 
 BOX = "box"
 """A tool that takes this keyword runs foreign code, and gets a fresh sandbox."""
+LEVELS = ("auto", "namespaces", "landlock")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("tool", metavar="TOOL", help="name of a tool (see agentrl tools)")
     parser.add_argument("arguments", metavar="NAME=VALUE", nargs="*", help="its arguments")
-    parser.add_argument("--unsafe-local", action="store_true", help="run the code without a sandbox")
+    walls = parser.add_mutually_exclusive_group()
+    walls.add_argument(
+        "--isolation",
+        choices=LEVELS,
+        default="auto",
+        help="how the code is walled in (default: the strongest level that works here)",
+    )
+    walls.add_argument("--unsafe-local", action="store_true", help="run the code without a sandbox")
 
 
 def find_tool(name: str) -> Any:
@@ -37,6 +45,11 @@ def find_tool(name: str) -> Any:
     if name not in known:
         raise ConfigError(unknown("tool", name, known))
     return known[name].load()
+
+
+def takes_box(function: Any) -> bool:
+    """Whether a tool runs foreign code in a sandbox that its caller gives."""
+    return BOX in inspect.signature(function).parameters
 
 
 class Witness:
@@ -55,11 +68,13 @@ class Witness:
         return getattr(self._box, name)
 
 
-async def call(function: Any, arguments: Mapping[str, Any], *, unsafe_local: bool) -> dict[str, Any]:
+async def call(
+    function: Any, arguments: Mapping[str, Any], *, unsafe_local: bool, level: str = "auto"
+) -> dict[str, Any]:
     """Call a tool and report how it went; one that takes a `box` gets a fresh sandbox."""
-    if BOX not in inspect.signature(function).parameters:
+    if not takes_box(function):
         return await report(function, arguments) | {"isolation": ""}
-    async with driver("sandbox-pool")(size=1, unsafe_local=unsafe_local) as pool:
+    async with driver("sandbox-pool")(size=1, unsafe_local=unsafe_local, level=level) as pool:
         witness = Witness(await pool.acquire())
         try:
             result = await report(function, {**arguments, BOX: witness})
@@ -97,11 +112,14 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
     function = find_tool(options.tool)
     arguments = bound(spec_of_tool(function), options.arguments)
+    walls = "--unsafe-local" if options.unsafe_local else "--isolation"
+    if (options.unsafe_local or options.isolation != "auto") and not takes_box(function):
+        raise ConfigError(f"{walls}: {options.tool} runs no code in a sandbox: leave it out")
     if options.unsafe_local:
-        if BOX not in inspect.signature(function).parameters:
-            raise ConfigError(f"--unsafe-local: {options.tool} runs no code in a sandbox: leave it out")
         warn_unsafe()
-    result = asyncio.run(call(function, arguments, unsafe_local=options.unsafe_local))
+    result = asyncio.run(
+        call(function, arguments, unsafe_local=options.unsafe_local, level=options.isolation)
+    )
     out.say((result["output"] + result["error"]).rstrip())
     if result["isolation"]:
         out.say(f"isolation: {result['isolation']}, {result['seconds']:.3f} s")

@@ -1,5 +1,7 @@
 """`agentrl call`: one tool call in its sandbox."""
 
+import pytest
+
 from tests.cli.conftest import Run
 
 
@@ -12,6 +14,12 @@ def test_prints_what_the_tool_gave(agentrl: Run) -> None:
 def test_an_error_of_the_code_is_reported(agentrl: Run) -> None:
     ended = agentrl("call", "python", "code=1/0", "--json")
     assert ended.code == 1 and ended.data["ok"] is False and "ZeroDivisionError" in ended.data["error"]
+
+
+@pytest.mark.parametrize("level", ["namespaces", "landlock"])
+def test_the_level_can_be_chosen(agentrl: Run, level: str) -> None:
+    ended = agentrl("call", "python", "code=print(2+2)", "--isolation", level, "--json")
+    assert ended.data["output"] == "4\n" and ended.data["isolation"] == level
 
 
 def test_unsafe_local_says_so(agentrl: Run) -> None:
