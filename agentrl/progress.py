@@ -267,6 +267,8 @@ def new_bars(console: Console) -> Bars:
     return Bars(*columns, console=console, refresh_per_second=8)
 
 
-def progress_for(stream: TextIO) -> Progress:
-    """Choose what fits a stream: live lines in a terminal, plain ones elsewhere."""
+def progress_for(stream: TextIO | None) -> Progress:
+    """Choose what fits a stream: live lines in a terminal, plain ones elsewhere, none where it is closed."""
+    if stream is None:
+        return SilentProgress()
     return RichProgress(stream) if stream.isatty() else PlainProgress(stream)

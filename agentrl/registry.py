@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentrl.errors import ConfigError, InfrastructureError, unknown
-from agentrl.sources import digest_of
+from agentrl.sources import digest_of, digest_of_folder
 from agentrl.task import SPLITS, SeededTasks, Split, TaskSource
 
 if TYPE_CHECKING:
@@ -57,12 +57,13 @@ class EnvSpec:
 
     @property
     def code(self) -> str:
-        """Tell versions of its code apart: a digest of its files, or the version of our own."""
+        """Tell versions of its code apart: a digest of its files, and the version of our own."""
         module = getattr(self.kind, "__module__", "")
-        if module.startswith("agentrl."):
-            return f"agentrl {version('agentrl')}"
         file = getattr(sys.modules.get(module), "__file__", None)
+        own = f"agentrl {version('agentrl')} " if module.startswith("agentrl.") else ""
         try:
+            if file and own:
+                return own + digest_of_folder(Path(file).parent)
             return digest_of(Path(file).resolve(), module) if file else ""
         except OSError:
             return ""

@@ -14,8 +14,9 @@ INSTALLED = {"site-packages", "dist-packages"}
 def digest_of(file: Path, module: str) -> str:
     """Tell versions of a module's code apart, together with its neighbours that it imports.
 
-    Neighbours are modules of the same package, or in the same folder where there is no package. Imports are
-    read, not executed, so that the digest depends on nothing but the files.
+    Neighbours are what can be imported from where it stands: other modules and packages of the same project,
+    of an installed package only its own. Imports are read, not executed, so that the digest depends on
+    nothing but the files; data files and modules that are imported by a computed name are not seen.
 
     Args:
         file: The module's.
@@ -24,10 +25,18 @@ def digest_of(file: Path, module: str) -> str:
     parts = module.split(".")
     depth = len(parts) - (file.name != "__init__.py")
     root = file.parents[depth] if depth < len(file.parents) else file.parent
-    within = parts[0] if depth or INSTALLED & {*root.parts} else ""
+    within = parts[0] if INSTALLED & {*root.parts} else ""
     found = hashlib.sha256()
     for path in sorted(closure(file, root, within)):
         found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def digest_of_folder(folder: Path) -> str:
+    """Tell versions of a package's code apart."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        found.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
     return found.hexdigest()[:16]
 
 

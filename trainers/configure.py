@@ -97,4 +97,4 @@ def _describe(hint: Any) -> str:
         str: "a word",
         type(None): "none",
     }
-    return names.get(hint, str(hint))
+    return names.get(hint, "a value that only code can give")

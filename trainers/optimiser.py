@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentrl.errors import ConfigError
+from agentrl.errors import ConfigError, RunStopped
 from agentrl.trainers.comm import Comm
 
 RATE_FROM_SCRATCH = 1e-3
@@ -18,7 +18,7 @@ RATE_CHECKPOINT = 1e-6
 RATE_ADAPTER = 1e-5
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(RunStopped, ArithmeticError):
     """A loss or a gradient that is no finite number; the weights are as they were before."""
 
 
@@ -72,6 +72,8 @@ class OptimiserSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}: need more than 0")
+        if self.learning_rate == math.inf:
+            raise ConfigError("learning_rate=inf: need a finite number")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: need a value in [0, 1)")

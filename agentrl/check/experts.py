@@ -10,12 +10,18 @@ from typing import Any
 
 from agentrl.adapter import ran
 from agentrl.check.bench import Bench, Game, Table
-from agentrl.check.report import Faulty
+from agentrl.check.report import Faulty, NotApplicable
 from agentrl.message import Action
 from agentrl.policies import as_action
 from agentrl.task import Task
 
 MOST_TURNS = 64
+
+
+class ExpertRaised(NotApplicable):
+    """The expert failed, which is the concern of one check; what the others look at could not be reached."""
+
+
 Ask = Callable[[Sequence[str]], Awaitable[Action]]
 
 
@@ -24,7 +30,12 @@ def expert_actor(bench: Bench) -> Ask:
     judge = bench.spec.make()
 
     async def ask(texts: Sequence[str]) -> Action:
-        return as_action(await ran(judge.expert, list(texts)))
+        try:
+            return as_action(await ran(judge.expert, list(texts)))
+        except Exception as error:
+            raise ExpertRaised(
+                f"its expert() raised {type(error).__name__}: {error}; mend 'expert-solves' first"
+            ) from error
 
     return ask
 

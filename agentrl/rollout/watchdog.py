@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import faulthandler
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ FROZEN_SECONDS = 0.5
 """A tick that comes so late means that no Python code ran: something held the interpreter."""
 QUEUED_SHARE = 0.9
 """Above this share of such a time, the machine had no processor for this thread, and nobody held anything."""
-STACKS_SECONDS = 60.0
+STACKS_SECONDS = 120.0
 """After so long a freeze a thread that needs no interpreter writes to stderr where every thread stands."""
 STDERR = 2
 LINE_SECONDS = 1.0
@@ -38,14 +40,33 @@ class Wait:
     """The share of the limit at which the next line is due."""
 
 
+class Pauses:
+    """Notices that the whole process was stopped, as by Ctrl-Z, and goes on."""
+
+    def __init__(self) -> None:
+        self.continued = 0.0
+        self._notices = False
+
+    def notice(self) -> None:
+        """Begin to, where nobody else does; only the main thread can."""
+        if self._notices or threading.current_thread() is not threading.main_thread():
+            return
+        self._notices = True
+        if signal.getsignal(signal.SIGCONT) == signal.SIG_DFL:
+            signal.signal(signal.SIGCONT, lambda *_: setattr(self, "continued", time.monotonic()))
+
+
+PAUSES = Pauses()
+
+
 class Watchdog:
     """Sees every wait of a run's episodes; costs one timer while there is any.
 
     Deadlines do not run while the interpreter is frozen, so that one call which holds it (a C extension, a
     regular expression) fails one episode and not all that wait beside it. Which call it was cannot be seen
     from inside; nothing can begin while it holds, so the one that began last is taken for it. Where the whole
-    machine had no processor to give, it was nobody. A call that never lets go can only be named, by the
-    stacks on stderr: interrupt the run, mend the call, and the same command goes on.
+    machine had no processor to give, or the process was stopped, it was nobody. A call that never lets go can
+    only be named, by the stacks on stderr: interrupt the run, mend the call, and the same command goes on.
 
     Args:
         report: Is given each line; the program's log by default.
@@ -70,6 +91,7 @@ class Watchdog:
         wait = Wait(place=place, began=now, limit=seconds, timer=timer, is_call=is_call, told=0.25)
         self._waits.add(wait)
         if self._handle is None:
+            PAUSES.notice()
             self._last, self._queued = now, queued_seconds()
             self._handle = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         try:
@@ -86,11 +108,12 @@ class Watchdog:
                 faulthandler.cancel_dump_traceback_later()
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        late, self._last = now - self._last - TICK_SECONDS, now
+        now, last = time.monotonic(), self._last
+        late, self._last = now - last - TICK_SECONDS, now
         before, self._queued = self._queued, queued_seconds()
         if late > FROZEN_SECONDS:
-            self._thaw(late, now, is_held=self._queued - before < QUEUED_SHARE * late)
+            is_held = self._queued - before < QUEUED_SHARE * late and PAUSES.continued < last
+            self._thaw(late, now, is_held=is_held)
         self._look(now)
         if now - self._armed > STACKS_SECONDS / 10:
             self._armed = now

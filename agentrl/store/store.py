@@ -56,6 +56,7 @@ class Store:
         self._pending: list[Future[None]] = []
         self._queue: deque[Callable[[Connection], None]] = deque()
         self._draining = False
+        self._lost: BaseException | None = None
         self._closed = False
         try:
             self._engine = self._thread.submit(open_database, url, folder).result()
@@ -77,6 +78,7 @@ class Store:
             connection.execute(insert(METRICS), rows)
 
         self._wait()
+        self._refuse_more()
         self._submit(write, durable=True).result()
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -216,14 +218,22 @@ class Store:
     def _later(self, write: Callable[[Connection], None]) -> None:
         while self._pending and (self._pending[0].done() or len(self._queue) >= WAITING):
             self._pending.pop(0).result()
+        self._refuse_more()
         self._queue.append(write)
         if not self._draining:
             self._draining = True
-            self._pending.append(self._submit(self._drain))
+            self._pending.append(self._thread.submit(self._drain))
 
-    def _drain(self, connection: Connection) -> None:
+    def _drain(self) -> None:
         """Do the writes that wait, in one transaction: most of its cost is its beginning and end."""
         self._draining = False  # first: a write that comes from here on is taken along, or drained anew
+        try:
+            self._transact(self._write_queue)
+        except BaseException as error:
+            self._lost = error
+            raise
+
+    def _write_queue(self, connection: Connection) -> None:
         while self._queue:
             self._queue.popleft()(connection)
 
@@ -231,22 +241,27 @@ class Store:
         while self._pending:
             self._pending.pop(0).result()
 
+    def _refuse_more(self) -> None:
+        """Raise again what made rows get lost; reading goes on."""
+        if self._lost is not None:
+            raise self._lost
+
     def _read(self, read: Callable[[Connection], Result]) -> Result:
         self._wait()
         return self._submit(read).result()
 
     def _submit(self, work: Callable[[Connection], Result], *, durable: bool = False) -> Future[Result]:
-        def run() -> Result:
-            with named(self._place), self._engine.connect() as connection:
-                if durable:
-                    synchronous(connection, durable=True)
-                with connection.begin():
-                    result = work(connection)
-                if durable:
-                    synchronous(connection, durable=False)
-                return result
+        return self._thread.submit(self._transact, work, durable=durable)
 
-        return self._thread.submit(run)
+    def _transact(self, work: Callable[[Connection], Result], *, durable: bool = False) -> Result:
+        with named(self._place), self._engine.connect() as connection:
+            if durable:
+                synchronous(connection, durable=True)
+            with connection.begin():
+                result = work(connection)
+            if durable:
+                synchronous(connection, durable=False)
+            return result
 
 
 def open_store(folder: Path, config: Mapping[str, Any]) -> Store:

@@ -4,6 +4,7 @@ from tests.check import (
     faulty_answers,
     faulty_judges,
     faulty_moments,
+    faulty_pay,
     faulty_results,
     faulty_running,
     faulty_tasks,
@@ -18,6 +19,7 @@ FAULTS = {
         faulty_judges,
         faulty_answers,
         faulty_moments,
+        faulty_pay,
     )
     for kind, found in part.FAULTS.items()
 }

@@ -15,7 +15,7 @@ from agentrl.check import CHECKS, CheckResult, Report, check_environment
 from agentrl.check.lab import Lab
 from agentrl.check.run import Plan
 from agentrl.errors import ConfigError
-from tests.check import faulty_judges, faulty_running, sound
+from tests.check import faulty_judges, faulty_pay, faulty_running, sound
 from tests.check.faulty import FAULTS
 from tests.check.sound import SOUND
 
@@ -86,6 +86,11 @@ def test_a_warning_stands_beside_the_verdict() -> None:
 def test_a_docstring_of_one_word_is_a_warning(lab: Lab) -> None:
     report = check_environment(named(sound.Terse), only=["tool-schemas"], lab=lab)
     assert report.passed and report.warnings[0].startswith("tool-schemas: one word says little of look")
+
+
+def test_an_expert_that_raises_is_blamed_alone(lab: Lab) -> None:
+    report = check_environment(named(faulty_pay.ExpertBreaks), lab=lab)
+    assert [c.name for c in report.failed] == ["expert-solves"]
 
 
 def test_after_two_hangs_the_rest_is_not_tried(lab: Lab) -> None:

@@ -51,19 +51,28 @@ def test_a_change_beside_it_is_seen(
     assert (spec.code != before) is counts
 
 
-def test_of_a_package_only_its_own_modules_count(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        shop__game__env="import stray\nfrom ..facts import TABLE",
-        shop__facts="TABLE = 1",
-        stray="x = 1",
-    )
-    file = tmp_path / "shop/game/env.py"
+def test_of_an_installed_package_only_its_own_modules_count(tmp_path: Path) -> None:
+    place = tmp_path / "site-packages"
+    files = {"shop__game__env": "import stray\nfrom ..facts import TABLE", "shop__facts": "TABLE = 1"}
+    write(place, **files, stray="x = 1")
+    file = place / "shop/game/env.py"
     before = digest_of(file, "shop.game.env")
-    (tmp_path / "stray.py").write_text("x = 2")
+    (place / "stray.py").write_text("x = 2")
     assert digest_of(file, "shop.game.env") == before
-    (tmp_path / "shop/facts.py").write_text("TABLE = 2")
+    (place / "shop/facts.py").write_text("TABLE = 2")
     assert digest_of(file, "shop.game.env") != before
+
+
+def test_other_packages_of_the_same_project_count(tmp_path: Path) -> None:
+    write(tmp_path, one__env="from two.rewards import judge", two__rewards="judge = 1")
+    before = digest_of(tmp_path / "one/env.py", "one.env")
+    (tmp_path / "two/rewards.py").write_text("judge = 2")
+    assert digest_of(tmp_path / "one/env.py", "one.env") != before
+
+
+def test_our_own_environments_are_told_by_version_and_code() -> None:
+    name, version, digest = resolve_env("code").code.split()
+    assert name == "agentrl" and version[0].isdigit() and len(digest) == 16
 
 
 def test_a_file_that_python_cannot_read_is_still_code(tmp_path: Path) -> None:

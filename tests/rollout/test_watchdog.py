@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -223,3 +224,29 @@ asyncio.run(main())
 def test_a_call_that_never_lets_go_of_the_interpreter_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", FOR_EVER], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "in holds_the_interpreter" in done.stderr, done.stderr
+
+
+STOPPED = """
+import asyncio
+from agentrl.rollout import watchdog
+
+async def main():
+    dog = watchdog.Watchdog(print)
+    with dog.watch(lambda: "here", 1.0, is_call=True) as timer:
+        async with timer:
+            print("ready", flush=True)
+            await asyncio.sleep(0.6)
+    print(dog.num_evicted, dog.frozen_seconds > 0.5)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_was_stopped_blames_nobody() -> None:
+    with subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        told, _ = process.communicate(timeout=60)
+    assert "held the interpreter" not in told and told.splitlines()[-1] == "0 True", told

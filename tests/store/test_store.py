@@ -122,6 +122,18 @@ def test_an_error_while_writing_comes_with_the_next_call(store: Store) -> None:
     assert store.last_step == 0
 
 
+def test_no_step_is_committed_behind_rows_that_were_lost(store: Store) -> None:
+    store.keep("before", 1)
+    assert store.kept("before") == 1
+    store.keep("lost", object())
+    for _ in range(2):
+        with pytest.raises(TypeError, match="cannot be stored"):
+            store.commit(1, {"step": 1})
+        with pytest.raises(TypeError, match="cannot be stored"):
+            store.keep("after", 2)
+    assert store.last_step == 0 and store.kept("before") == 1
+
+
 @pytest.mark.parametrize(
     ("url", "cue"),
     [

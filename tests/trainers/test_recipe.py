@@ -148,5 +148,5 @@ def test_budgets_are_checked() -> None:
 
 
 def test_a_hint_of_no_simple_kind_is_described() -> None:
-    with pytest.raises(ConfigError, match=r"x=3: need tuple"):
+    with pytest.raises(ConfigError, match=r"x=3: need a value that only code can give"):
         read_value("x", 3, tuple[int, ...])

@@ -33,6 +33,8 @@ from agentrl.trainers.tiny.stock import Stock
 from agentrl.trainers.updater import SftStats, Updater
 
 REMEDY = "Make the texts shorter or the task easier, or give a checkpoint folder as the model"
+TOO_GOOD = 0.5
+"""Success at the start above which there would be nothing to show."""
 Draw = Callable[[np.random.Generator], Awaitable[list[Row]]]
 
 
@@ -89,10 +91,14 @@ class WarmStartSettings:
         for name in ("habit_fresh", "most_corrections"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"warm.{name}={getattr(self, name)}: need 0 or more")
-        if not self.habit_rate > 0:
-            raise ConfigError(f"warm.habit_rate={self.habit_rate}: need more than 0")
-        if not 0 <= self.low < self.high <= 1:
-            raise ConfigError(f"warm.low={self.low}, warm.high={self.high}: need 0 <= low < high <= 1")
+        if not 0 < self.habit_rate < 1:
+            raise ConfigError(f"warm.habit_rate={self.habit_rate}: need a value between 0 and 1")
+        if not 0 <= self.enough <= 1:
+            raise ConfigError(f"warm.enough={self.enough}: need a value in [0, 1]")
+        if not 0 <= self.low < self.high <= TOO_GOOD:
+            raise ConfigError(
+                f"warm.low={self.low}, warm.high={self.high}: need 0 <= low < high <= {TOO_GOOD}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +251,7 @@ class WarmStart:
                 f"{self.name}: after the warm start the model solves {sampled:.2f} (sampled): too little for "
                 f"reinforcement learning to begin with. {REMEDY}"
             )
-        if max(sampled, greedy) > 0.5:
+        if max(sampled, greedy) > TOO_GOOD:
             raise ConfigError(
                 f"{self.name}: after the warm start the model solves {sampled:.2f} sampled, {greedy:.2f} "
                 "greedy: too much to show anything. Make guessing pay less, or give a checkpoint folder"

@@ -135,12 +135,25 @@ async def episode_isolation(bench: Bench) -> str:
             again = await used.repeat(bench.task(position), fresh.actions)
             fail_if(_where(fresh, again), mend)
             await fresh.close()
+        if bench.has_expert:
+            await _solved_before(bench, table, mend)
         for action in BROKEN if bench.has_expert else ():
             fresh = await table.new().repeat(bench.task(0), [action])
             await expert_game(bench, table, bench.task(1), game=used)
             fail_if(_where(fresh, await used.repeat(bench.task(0), [action])), mend)
             await fresh.close()
     return "a used instance starts like a fresh one"
+
+
+async def _solved_before(bench: Bench, table: Table, mend: str) -> None:
+    """Compare right episodes of one instance, one after the other, with those of fresh ones."""
+    used = table.new()
+    for position in bench.positions(4):
+        fresh = await expert_game(bench, table, bench.task(position))
+        again = await expert_game(bench, table, bench.task(position), game=used)
+        assert fresh is not None and again is not None
+        fail_if(_where(fresh, again), mend)
+    await used.close()
 
 
 async def instance_isolation(bench: Bench) -> str:

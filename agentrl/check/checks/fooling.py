@@ -28,6 +28,8 @@ MANY = 32
 FEW = 20
 """With fewer tasks a majority is chance: 20 of 24 has a chance of 1 in 1000 where yes and no are equal."""
 MAJORITY = 0.8
+PAID = 0.9
+"""A reward near that of a solution, which is 1."""
 EMPTY = (" ", "\n", "None", "null", "nan", "inf", "-inf", "1e999", "-1e999")
 COMPARE = "compare the whole answer: ==, not `in`, startswith or a search"
 FINITE = "it is no finite number: refuse it with math.isfinite before comparing, or write `<= tolerance`"
@@ -42,16 +44,25 @@ async def judge_not_fooled(bench: Bench) -> str:
 
 
 async def _nothing_and_everything(bench: Bench, table: Table) -> int:
-    fooled, tasks, end = Counter[str](), list(bench.positions(4)), Budget(SECONDS)
+    fooled, paid = Counter[str](), Counter[str]()
+    tasks, end = list(bench.positions(4)), Budget(SECONDS)
     firsts = [await table.new().start(bench.task(p)) for p in tasks]
     kinds = catch_alls(firsts[0].text)
     for tried, what in enumerate(kinds):
         if tried >= 3 and end.spent:
             return tried
         for position, first in zip(tasks, firsts, strict=True):
-            if not await _any_correct(table, bench.task(position), first.text, catch_alls(first.text)[what]):
+            answer = catch_alls(first.text)[what]
+            correct, reward = await _best_verdict(table, bench.task(position), first.text, answer)
+            fooled[what] += correct
+            paid[what] += reward >= PAID
+            if not correct and reward < PAID:
                 break
-            fooled[what] += 1
+        if paid[what] == len(tasks) != fooled[what]:
+            raise Faulty(
+                f"{what} earned a reward of {PAID:g} or more in {len(tasks)} of {len(tasks)} tasks without "
+                "being correct: training follows the reward, so pay clearly less for what solves nothing"
+            )
         if fooled[what] == len(tasks):
             number = kinds[what].strip().lstrip("-") in {"nan", "inf", "1e999"}
             count = f"{len(tasks)} of {len(tasks)} tasks"
@@ -59,13 +70,15 @@ async def _nothing_and_everything(bench: Bench, table: Table) -> int:
     return len(kinds)
 
 
-async def _any_correct(table: Table, task: Task, text: str, answer: str) -> bool:
+async def _best_verdict(table: Table, task: Task, text: str, answer: str) -> tuple[bool, float]:
+    """Whether an answer was correct in some form, and the most that it earned."""
+    correct, reward = False, 0.0
     for action in wrapped(text, answer):
         game = await table.new().repeat(task, [action])
         await game.close()
-        if game.turns[-1][1].correct:
-            return True
-    return False
+        correct |= bool(game.turns[-1][1].correct)
+        reward = max(reward, game.turns[-1][1].reward)
+    return correct, reward
 
 
 def wrapped(text: str, answer: str) -> list[Action]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from typing import Any
 
 from agentrl.check.bench import Bench, Table
 from agentrl.check.checks.answers import LEAST, Right, right_answers
 from agentrl.check.report import Faulty, NotApplicable
 from agentrl.errors import InfrastructureError
 from agentrl.message import Action, call
+
+JUNK: dict[type, Any] = {str: "zqx", int: 918273, float: 918273.25}
+"""Arguments that no task means."""
 
 
 async def given_away(bench: Bench) -> str:
@@ -69,7 +73,7 @@ def senseless(right: Right) -> dict[str, Action]:
     found = {"a broken call": Action(malformed=("no call",)), "a call of an unknown tool": call("zqx")}
     for spec in tools:
         required = [p for p in spec.parameters if p.required]
-        if required and all(p.type is str and not p.choices for p in required):
-            junk = {p.name: "zqx" for p in required}
-            found[f"{spec.name}('zqx')"] = call(spec.name, **junk)
+        if required and all(p.type in JUNK and not p.choices for p in required):
+            junk = {p.name: JUNK[p.type] for p in required}
+            found[f"{spec.name}({', '.join(map(repr, junk.values()))})"] = call(spec.name, **junk)
     return found
