@@ -14,7 +14,8 @@ _BOTH = (
     "output and emitted values: cut or refused by the host",
     "not there: shared memory without a file (mmap(-1) of Python too), socket options, asynchronous I/O",
     "best effort: what the kernel keeps in pipes and socket pairs is not counted; 64 descriptors per process",
-    "best effort: two sandboxes that cooperate can signal by timing and by locks on the system's own files, which the host would meet too",
+    "best effort: two sandboxes that cooperate can signal by timing and by locks on the system's own files, "
+    "which the host would meet too",
 )
 _EACH: dict[LevelName, tuple[str, ...]] = {
     "namespaces": (

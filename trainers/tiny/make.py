@@ -133,16 +133,13 @@ def build(
     solved: float,
 ) -> Tiny:
     """Make tokenizer and model for clean episodes."""
+    check_length(name, max(len(" ".join(e.observations).split()) for e in played))  # a token is no more
     texts = texts_of(played, env.system)
     tokenizer = make_tokenizer(texts)
     dialect = TinyDialect(tokenizer)
     contexts = [context_of(e, env, dialect) for e in played]
     longest = max(map(len, contexts))
-    if longest > LONGEST:
-        raise ConfigError(
-            f"{name}: an expert's episode takes {longest} tokens, a tiny model at most {LONGEST}: shorten "
-            "the observations, or give a checkpoint folder as the model"
-        )
+    check_length(name, longest)
     action = max(len(s) for c in contexts for s in c.segments if s.kind == "action")
     turns = max(len(e.turns) for e in played)
     shape = replace(shape or TinyShape(), max_context=min(LONGEST, 64 + 2 * longest))
@@ -157,6 +154,19 @@ def build(
         max_turns=2 * turns + 2,
         longest=longest,
     )
+
+
+def check_length(name: str, longest: int) -> None:
+    """Refuse episodes that a tiny model cannot hold.
+
+    Raises:
+        ConfigError: So they are.
+    """
+    if longest > LONGEST:
+        raise ConfigError(
+            f"{name}: an expert's episode takes {longest} tokens or more, a tiny model at most {LONGEST}: "
+            "shorten the observations, or give a checkpoint folder as the model"
+        )
 
 
 def texts_of(played: Sequence[Played], system: str = "") -> list[str]:
