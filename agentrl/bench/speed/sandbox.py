@@ -57,6 +57,7 @@ async def measure(calls: int, rounds: int, at_once: int = AT_ONCE) -> tuple[dict
             boxes.append(await pool.acquire())
             acquired.append(time.perf_counter() - began)
             await asyncio.sleep(0.01)  # episodes do not begin in one instant
+        await asyncio.gather(*map(seconds_of, boxes))  # a first call is no warm one: its memory is copied
         alone = [await seconds_of(boxes[0]) for _ in range(calls)]
         crowd = [s for _ in range(rounds) for s in await asyncio.gather(*map(seconds_of, boxes))]
         await asyncio.gather(*(box.close() for box in boxes))
