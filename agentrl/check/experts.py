@@ -33,9 +33,7 @@ def expert_actor(bench: Bench) -> Ask:
         try:
             return as_action(await ran(judge.expert, list(texts)))
         except Exception as error:
-            raise ExpertRaised(
-                f"its expert() raised {type(error).__name__}: {error}; mend 'expert-solves' first"
-            ) from error
+            raise ExpertRaised(f"its expert() raised {type(error).__name__}: {error}") from error
 
     return ask
 

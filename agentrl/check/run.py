@@ -75,6 +75,8 @@ HASTE = 3.0
 CHANGING = ("task-order", "episode-isolation", "instance-isolation", "determinism")
 EXPERTS = frozenset({"expert-solves"})
 """Checks of the expert, and those that show that an environment changes under it."""
+OF_EXPERT = "expert-solves"
+"""Answers for an expert that raised anywhere: the other checks pass then, having seen less."""
 ALWAYS = frozenset({"close-under-hang", "closes"})
 Watch = Callable[[CheckResult], None]
 
@@ -143,6 +145,7 @@ def _known(name: str) -> str:
 
 def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckResult]:
     hung, changing, broken = list[str](), list[str](), ""
+    raised, told = "", False
     for name in (c for c in CHECKS if c in chosen):
         if broken:
             yield CheckResult(name=name, passed=False, detail=f"not run: mend {broken!r} first")
@@ -160,11 +163,23 @@ def _results(lab: Lab, plan: Plan, chosen: Collection[str]) -> Iterator[CheckRes
             plan = replace(plan, seconds=min(plan.seconds, HASTE))
         elif not answer["passed"] and (name in ROOTS or (name == "responds" and answer.get("died"))):
             broken = name
+        raised = raised or answer.get("expert", "")
+        if name == OF_EXPERT:
+            if answer["passed"] and raised:
+                answer |= {"passed": False, "detail": f"in another check {raised}"}
+            told = not answer["passed"]
+        elif "expert" in answer:
+            answer["passed"] = told or _is_to_come(OF_EXPERT, name, chosen)
         detail = answer["detail"]
         if not answer["passed"]:
             detail += _blame(name, changing)
             changing += [name] if name in CHANGING and " became " in detail else []
         yield CheckResult(name=name, passed=answer["passed"], detail=detail)
+
+
+def _is_to_come(check: str, name: str, chosen: Collection[str]) -> bool:
+    """Whether a check will still be run after the one of this name."""
+    return check in chosen and CHECKS.index(check) > CHECKS.index(name)
 
 
 def _blame(name: str, changing: Sequence[str]) -> str:

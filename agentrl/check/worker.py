@@ -28,6 +28,7 @@ from typing import Any
 from agentrl.check import shift
 from agentrl.check.bench import Bench
 from agentrl.check.catalog import PROBES
+from agentrl.check.experts import ExpertRaised
 from agentrl.check.report import Faulty, Hung, NotApplicable
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.registry import resolve_env
@@ -201,6 +202,8 @@ async def judge(probe: Callable[[Bench], Any], bench: Bench, send: Callable[[Rep
         verdict = (
             {"passed": True, "detail": found} if isinstance(found, str) else {"passed": True, "data": found}
         )
+    except ExpertRaised as reason:
+        verdict = {"passed": True, "detail": f"not applicable: {reason}", "expert": str(reason)}
     except NotApplicable as reason:
         verdict = {"passed": True, "detail": f"not applicable: {reason}"}
     except Faulty as fault:

@@ -3,6 +3,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from agentrl.errors import ToolError
 from agentrl.message import Action
 from agentrl.toolkit import tool
@@ -39,9 +41,25 @@ class ExpertBreaks(Shop):
         raise KeyError(observations[0])
 
 
+class ExpertBreaksLater(Priced):
+    """Only after ten tasks in one process; where it is asked blindly, no task was ever started."""
+
+    started = 0
+
+    def task(self, rng: np.random.Generator) -> str:
+        type(self).started += 1
+        return super().task(rng)
+
+    def expert(self, observations: Sequence[str]) -> Action:
+        if self.started > 10:
+            raise KeyError("the eleventh")
+        return super().expert(observations)
+
+
 FAULTS: dict[type, tuple[str, str]] = {
     PaidByLength: ("judge-not-fooled", "earned a reward of 0.9 or more"),
     LessEachTime: ("episode-isolation", "had played another episode before"),
     TellsForNumbers: ("answer-given-away", "guess(918273)"),
+    ExpertBreaksLater: ("episode-isolation", "raised KeyError"),
     ExpertBreaks: ("expert-solves", "raised KeyError"),
 }

@@ -93,6 +93,11 @@ def test_an_expert_that_raises_is_blamed_alone(lab: Lab) -> None:
     assert [c.name for c in report.failed] == ["expert-solves"]
 
 
+def test_an_expert_that_raises_in_any_check_is_told(lab: Lab) -> None:
+    report = check_environment(named(faulty_pay.ExpertBreaksLater), lab=lab)
+    assert "raised KeyError" in {c.name: c.detail for c in report.failed}["expert-solves"]
+
+
 def test_after_two_hangs_the_rest_is_not_tried(lab: Lab) -> None:
     report = check_environment(named(faulty_running.Hangs), seconds=0.5, lab=lab)
     details = {c.name: c.detail for c in report.failed}

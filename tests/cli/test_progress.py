@@ -2,7 +2,7 @@
 
 import io
 
-from agentrl.progress import PlainProgress, Progress, RichProgress, SilentProgress
+from agentrl.progress import PlainProgress, Progress, RichProgress, SilentProgress, progress_for
 
 
 class Terminal(io.StringIO):
@@ -68,3 +68,8 @@ def test_live_lines() -> None:
 
 def test_silence() -> None:
     work(SilentProgress())
+
+
+def test_without_a_stream_nothing_is_shown() -> None:
+    """Python has no sys.stderr where a daemon was started without one."""
+    assert isinstance(progress_for(None), SilentProgress)

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -43,7 +43,8 @@ class Crowd:
     def watching(self, model: Any, *, packed: bool) -> Iterator[None]:
         """Watch the packed pass, which calls no module, or the modules; the engine must be made before."""
         if packed:
-            with patch.object(Network, "logits", self._packed_logits(Network.logits)):
+            with pytest.MonkeyPatch.context() as watched:
+                watched.setattr(Network, "logits", self._packed_logits(Network.logits))
                 yield
             return
         hook = model.register_forward_hook(self._look, with_kwargs=True)
@@ -56,22 +57,22 @@ class Crowd:
         def logits(network: Network, feed: Feed, pool: KVPool) -> Tensor:
             out: Tensor = inner(network, feed, pool)
             out[: len(feed.sampled)] += self.bias_VV[torch.from_numpy(feed.ids[feed.last])]
-            for row, position in zip(feed.sampled.tolist(), feed.positions[feed.last].tolist(), strict=True):
-                held = pool.values[0][row, :, : position + 1]
-                self._seen.append(held.transpose(0, 1).flatten(1).clone())
+            self._note(pool, feed.sampled.tolist(), feed.positions[feed.last].tolist())
             return out
 
         return logits
 
     def _look(self, model: Any, args: Any, kwargs: dict[str, Any], out: Any) -> None:
-        ids, positions = kwargs["input_ids"], kwargs["position_ids"]
-        if ids.shape[1] > 1:
-            return
-        out.logits[:, -1] += self.bias_VV[ids[:, 0]]
-        pool = kwargs["past_key_values"].layers[0]._pool
-        rows = range(len(ids)) if pool.step.rows is None else pool.step.rows.tolist()
-        for row, position in zip(rows, positions[:, 0].tolist(), strict=True):
-            self._seen.append(pool._store[0, 1, row, : position + 1].flatten(1).clone())
+        out.logits[:, -1] += self.bias_VV[kwargs["input_ids"][:, -1]]
+        under_way = kwargs["past_key_values"].layers[0]._reference._pass
+        rows = range(under_way.rows.start, under_way.rows.stop)
+        self._note(under_way.pool, rows, kwargs["position_ids"][:, -1].tolist())
+
+    def _note(self, pool: KVPool, rows: Sequence[int], positions: Sequence[int]) -> None:
+        """Keep what each of the rows holds up to a position."""
+        for row, position in zip(rows, positions, strict=True):
+            held = pool.values[0][row, :, : position + 1]
+            self._seen.append(held.transpose(0, 1).flatten(1).clone())
 
     def streams(self) -> set[tuple[int, ...]]:
         """The ids that stood before the model whenever it gave the logits of one more token."""

@@ -190,7 +190,7 @@ def test_company_changes_no_token(
 
     episodes = asyncio.run(collect())
     streams = crowd.streams()
-    assert len(episodes) == sum(sizes)
+    assert len(episodes) == sum(sizes) and all(e.failure is None and e.num_sampled for e in episodes)
     for context in (c for e in episodes for c in e.contexts):
         ids = context.ids.tolist()
         places = np.flatnonzero(context.sampled)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +13,12 @@ from hypothesis import strategies as st
 from agentrl.cli.main import exit_code
 from agentrl.episode import Episode, Failure, Group
 from agentrl.errors import ConfigError, EngineError
+from agentrl.rollout.protocol import WorkItem
+from agentrl.task import Task
 from agentrl.trainers.failures import FailureBudgetSpent, FailureShares, FailureWatch
+from agentrl.trainers.measure import measure
 from agentrl.trainers.metrics import RolloutStats
+from agentrl.trainers.optimiser import NonFiniteError
 from agentrl.trainers.recipe import FailureBudget
 from tests.trainers.making import episode
 
@@ -83,3 +89,23 @@ def test_the_budget_forgets() -> None:
     watch = FailureWatch(FailureBudget(share=0.2, window=20, minimum=10))
     for turn in range(20):
         watch.add(*(played(f"{turn}/{i}") for i in range(9)), played(f"{turn}/9", failed=True))
+
+
+class Failing:
+    """A strategy whose episodes all fail."""
+
+    async def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
+        for item in work:
+            lost = replace(played(f"{item.group_id}/0", failed=True), task_id=item.task.id)
+            yield Group(id=item.group_id, episodes=(lost,))
+
+
+def test_a_measurement_of_failures_alone_ends_the_run() -> None:
+    tasks = [Task(id=f"t{i}", split="test", level=0, seed=i) for i in range(3)]
+    with pytest.raises(FailureBudgetSpent, match="all 3 episodes of a measurement failed") as caught:
+        asyncio.run(measure(lambda how: Failing(), tasks, temperature=1.0, seed=0))
+    assert exit_code(caught.value) == 3 and "eval-t0/0" in str(caught.value)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line() -> None:
+    assert exit_code(NonFiniteError("the loss is nan")) == 3

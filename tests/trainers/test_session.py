@@ -83,6 +83,13 @@ class Peeker(Shop):
         return answer(str(self.price))
 
 
+class Endless(Shop):
+    """Shows more than a tiny model can hold."""
+
+    def task(self, rng: np.random.Generator) -> str:
+        return "word " * 60_000 + super().task(rng)
+
+
 class NoExpert(ToolEnv):
     """Has nobody to learn from."""
 
@@ -215,6 +222,15 @@ def test_an_adapter_is_trained_and_merged(checkpoint: Path, here: Path) -> None:
         (NAME, {"update.pth": "shared"}, "no setting 'pth'; did you mean 'path'"),
         (NAME, {"update.path": "share"}, "update.path='share': need one of 'auto', 'padded'"),
         (NAME, {"update.lora_alpha": "8"}, "update.lora_alpha=8.0: without use here; it needs lora_rank"),
+        (NAME, {"learning_rate": "inf"}, "learning_rate=inf: need a finite number"),
+        (NAME, {"warm.habit_bach": 8}, "did you mean 'habit_batch'"),
+        (NAME, {"warm.batch": 0}, "warm.batch=0: need 1 or more"),
+        (NAME, {"warm.habit_fresh": -1}, "warm.habit_fresh=-1: need 0 or more"),
+        (NAME, {"warm.habit_rate": "inf"}, "warm.habit_rate=inf: need a value between 0 and 1"),
+        (NAME, {"warm.enough": 5}, r"warm.enough=5.0: need a value in \[0, 1\]"),
+        (NAME, {"warm.high": 0.9}, "warm.high=0.9: need 0 <= low < high <= 0.5"),
+        (NAME, {"warm.rounds": 3}, "warm.rounds=3: need a value that only code can give"),
+        (f"{__file__}:Endless", {}, "takes 60004 tokens or more, a tiny model at most 4096"),
         (f"{__file__}:NoExpert", {}, "no expert"),
         (
             f"{__file__}:Peeker",

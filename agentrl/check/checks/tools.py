@@ -48,8 +48,6 @@ async def tool_schemas(bench: Bench) -> str:
         if not game.env.tools:
             raise NotApplicable("it has no tools")
         for spec in game.env.tools:
-            if not spec.description.strip():
-                raise Faulty(f"tool {spec.name!r} has no docstring: say what it does, the model reads it")
             if len(spec.parameters) > MOST_PARAMETERS:
                 raise Faulty(f"tool {spec.name!r} has more than {MOST_PARAMETERS} parameters: split it")
             _refuse_other_names(spec)

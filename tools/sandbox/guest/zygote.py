@@ -182,9 +182,8 @@ def main(control: int, host_pidfd: int, settings: dict[str, object]) -> None:
         kernel.be_the_first_to_go()
         os.putenv("OPENBLAS_NUM_THREADS", "1")  # one per core would hit the limits; not seen in os.environ
     gc.disable()
-    with contextlib.suppress(
-        OSError
-    ):  # a sandbox that wakes up does not take the trainer's processor at once
+    # Else a sandbox that wakes up takes the trainer's processor at once.
+    with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.default_int_handler)
