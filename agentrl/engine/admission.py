@@ -1,11 +1,10 @@
-"""Giving rows to requests: reuse of what a row holds, copies of shared prefixes, growth and eviction."""
+"""Giving rows to requests: reuse of what a row holds, forks of shared prefixes, growth and eviction."""
 
 from __future__ import annotations
 
 from collections import deque
 
 import numpy as np
-import torch
 
 from agentrl.engine.kv import KEY_BLOCK, KVPool, Shape
 from agentrl.engine.requests import Request
@@ -63,7 +62,7 @@ class Admission:
         self.waiting: deque[Request] = deque()
         self.prefilled_tokens = 0
         self.reused_tokens = 0
-        self._copies: list[tuple[int, int, int]] = []
+        self._forks: list[tuple[int, int, int]] = []
         self._seen: dict[bytes, Match] = {}
 
     def refuse(self, request: Request) -> None:
@@ -88,7 +87,7 @@ class Admission:
                 later.append(request)
                 break
         self.waiting.extendleft(reversed(later))
-        self._copy()
+        self._fork()
 
     def _match(self, request: Request) -> Match:
         """Search once a round for each prompt: the attempts of a group come together."""
@@ -106,22 +105,28 @@ class Admission:
         ready = match.ready
         whole = ready > 0 and ready == self.rows.filled[match.row]
         if whole and self.rows.state[match.row] == IDLE:
-            self.rows.open(match.row, request, ready)
+            self._open(match.row, request, ready)
         else:
             row = self._new_row(now)
             if row is None:
                 return False
             if row != match.row and ready < WORTH_SHARING:
                 ready = 0
-            self.rows.open(row, request, ready if row == match.row else 0)
             if ready and row != match.row:
-                self._copies.append((match.row, row, ready))
+                self.rows.open(row, request, 0)
+                self._forks.append((match.row, row, ready))
+            else:
+                self._open(row, request, ready)
         last = len(request.ids) - 1
         assert request.row is not None
         self._seen[request.ids.tobytes()] = Match(match.row if ready else request.row, ready, last)
         self.reused_tokens += ready
         self.prefilled_tokens += len(request.ids) - ready
         return True
+
+    def _open(self, row: int, request: Request, ready: int) -> None:
+        self.rows.open(row, request, ready)
+        self.pool.own(row, ready)
 
     def _new_row(self, now: int) -> int | None:
         free = np.flatnonzero(self.rows.state == FREE)
@@ -134,15 +139,15 @@ class Admission:
         row = self.rows.oldest_idle()
         if row is not None:
             self._seen.clear()  # a match with what is evicted now would be wrong
-            if any(row == source for source, _, _ in self._copies):
-                self._copy()
+            if any(row == source for source, _, _ in self._forks):
+                self._fork()
         return row
 
-    def _copy(self) -> None:
-        for source, target, length in self._copies:
-            self.pool.copy(source, target, length)
+    def _fork(self) -> None:
+        for source, target, length in self._forks:
+            self.pool.fork(source, target, length)
             self.rows.filled[target] = length
-        self._copies = []
+        self._forks = []
 
     def _allowed(self, positions: int) -> int:
         return min(self.capacity_rows, self.kv_bytes // (positions * self.pool.shape.bytes_per_position))
@@ -158,13 +163,13 @@ class Admission:
         return True
 
     def _resize(self, rows: int, positions: int) -> None:
-        self._copy()
+        self._fork()
         self._seen.clear()
         keep = np.arange(self.pool.rows)
         if rows < self.pool.rows:  # the live rows and the latest idle ones stay
             rank = np.choose(self.rows.state, [-np.inf, self.rows.last_used, np.inf])
             keep = np.sort(np.argsort(-rank, kind="stable")[:rows])
-        self.pool.resize(torch.from_numpy(keep).to(self.pool.shape.device), rows=rows, positions=positions)
+        self.pool.resize(keep, self.rows.filled[keep], rows=rows, positions=positions)
         self.rows = self.rows.moved(keep, rows=rows, positions=positions)
 
     def forget(self) -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from agentrl.engine.pages import PAGE, Pages
+
+log = logging.getLogger(__name__)
+
+Ints = NDArray[np.int64]
 
 KEY_BLOCK = 16
 """Attention reads keys in multiples of this: full vectors, so that what is masked adds exact zeros."""
+WORTH_MAPPING = 2
+"""A shared prefix that fills fewer pages is copied: that takes less time than to map them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +54,13 @@ def shape_of(model: Any) -> Shape:
 
 
 class KVPool:
-    """Keys and values as one tensor [layers, rows, 2 heads, positions, head_dim], keys before values.
+    """Keys and values as one tensor [rows, layers, 2 heads, positions, head_dim], keys before values.
 
-    Positions stand next to each other within a head: attention reads a run of rows where it stands, a shared
-    prefix is copied in long pieces. What stands beyond a row's length is stale but finite, and masked by who
-    reads it. One more row than `rows` takes what nobody will read.
+    Positions stand next to each other within a head: attention reads a run of rows where it stands. On a CPU,
+    rows with a common prefix have it in the same pages of memory (see `Pages`), so that a fork copies only
+    what fills no whole page, and whoever reads one row after the other finds the prefix in the cache.
+    Elsewhere a fork is a copy. What stands beyond a row's length is stale but finite, and masked by who reads
+    it. One more row than `rows` takes what nobody will read.
     """
 
     keys: list[Tensor]
@@ -55,56 +69,104 @@ class KVPool:
 
     def __init__(self, shape: Shape, *, rows: int, positions: int) -> None:
         assert positions % KEY_BLOCK == 0, f"{positions} positions are no whole number of blocks"
-        self.shape = shape
+        self.shape, self.rows, self.positions = shape, rows, positions
         self._heads = torch.arange(2 * shape.heads, device=shape.device)
-        self._use(self._empty(rows, positions))
+        self._bytes = shape.head_dim * shape.dtype.itemsize
+        self._allocate()
 
-    @property
-    def rows(self) -> int:
-        """How many sequences fit."""
-        return self._store.shape[1] - 1
+    def _allocate(self) -> None:
+        s, self._pages = self.shape, None
+        size = [self.rows + 1, s.layers, 2 * s.heads, self.positions, s.head_dim]
+        if s.device.type == "cpu":
+            size[3] = self._in_whole_pages(self.positions)
+            self._pages = _pages(size[0], size[1] * size[2], size[3] * self._bytes)
+        if self._pages is None:
+            self._use(torch.zeros(size, dtype=s.dtype, device=s.device))
+        else:
+            self._use(torch.frombuffer(self._pages.memory, dtype=s.dtype).view(size))
 
-    @property
-    def positions(self) -> int:
-        """How many tokens of a sequence fit."""
-        return self._store.shape[3]
-
-    def _empty(self, rows: int, positions: int) -> Tensor:
-        s = self.shape
-        size = (s.layers, rows + 1, 2 * s.heads, positions, s.head_dim)
-        return torch.zeros(size, dtype=s.dtype, device=s.device)
+    def _in_whole_pages(self, positions: int) -> int:
+        """Round up to where a head's positions fill whole pages."""
+        unit = PAGE // math.gcd(PAGE, self._bytes)
+        return -(-positions // unit) * unit
 
     def _use(self, store: Tensor) -> None:
-        self._store = store
-        self._flat = [layer.view(-1, self.shape.head_dim) for layer in store]
-        self.keys = [layer[:, : self.shape.heads] for layer in store]
-        self.values = [layer[:, self.shape.heads :] for layer in store]
+        self._store, heads = store, self.shape.heads
+        flat = store.view(-1, self.shape.head_dim)
+        in_layer = 2 * heads * store.shape[3]
+        self._flat = [flat[i * in_layer :] for i in range(self.shape.layers)]
+        self.keys = [store[:, i, :heads] for i in range(self.shape.layers)]
+        self.values = [store[:, i, heads:] for i in range(self.shape.layers)]
 
-    @torch.inference_mode()
-    def resize(self, keep: Tensor, *, rows: int, positions: int) -> None:
-        """Move the rows `keep` to the front of a pool of another size."""
-        old, new = self._store, self._empty(rows, positions)
-        length = min(positions, old.shape[3])
-        new[:, : len(keep), :, :length] = old[:, :, :, :length].index_select(1, keep)
-        self._use(new)
+    @property
+    def allocated_bytes(self) -> int:
+        """Memory in use; what rows share counts once."""
+        pages = self._pages  # another thread may ask while the pool changes its size
+        return self._store.nbytes if pages is None else pages.allocated_bytes
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of a row to another one."""
-        self._store[:, target, :, :length] = self._store[:, source, :, :length]
+    def resize(self, keep: Ints, filled: Ints, *, rows: int, positions: int) -> None:
+        """Move the rows `keep`, filled so far, to the front of a pool of another size."""
+        old_pages, old = self._pages, self._store
+        self.rows, self.positions = rows, positions
+        self._allocate()
+        for row, (before, length) in enumerate(zip(keep.tolist(), filled.tolist(), strict=True)):
+            begin = 0
+            if self._pages is not None and old_pages is not None and row:
+                whole = np.minimum(filled[:row], length) * self._bytes // PAGE
+                shared = np.minimum(old_pages.shared_pages(before, keep[:row]), whole)
+                begin = self._share(int(shared.argmax()), row, int(shared.max()))
+            self._store[row, :, :, begin:length] = old[before, :, :, begin:length]
+
+    def fork(self, source: int, target: int, length: int) -> None:
+        """Let a row begin with the first `length` positions of another one; what it held before is lost."""
+        begin = self._share(source, target, length * self._bytes // PAGE)
+        if not begin:
+            self.own(target, 0)
+        self._store[target, :, :, begin:length] = self._store[source, :, :, begin:length]
+
+    def _share(self, source: int, target: int, pages: int) -> int:
+        """Share so many pages if that is worth it; gives how many positions stand wholly in them."""
+        if self._pages is None or pages < WORTH_MAPPING or not self._pages.can_share():
+            return 0
+        self._pages.share(source, target, pages)
+        return pages * PAGE // self._bytes
+
+    def own(self, row: int, length: int) -> None:
+        """Prepare a row to be written from position `length` on; no other row will see it."""
+        page = length * self._bytes // PAGE
+        if self._pages is None or not self._pages.is_shared(row, page):
+            return
+        part = self._store[row, :, :, page * PAGE // self._bytes : length]
+        kept = part.clone()
+        self._pages.own(row, page)
+        part.copy_(kept)
 
     def wipe(self, row: int) -> None:
         """Forget a row that holds a NaN, which would pass through its next user's mask: 0 * NaN."""
-        self._store[:, row].zero_()
+        self.own(row, 0)
+        self._store[row].zero_()
 
     def clear(self) -> None:
         """Forget everything; zeros, for the same reason."""
-        self._store.zero_()
+        if self._pages is None:
+            self._store.zero_()
+        else:
+            self._pages.clear()
 
     def places(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Where `write` puts the keys and values of T tokens, [T * 2 heads]."""
-        count, length = self._store.shape[2:4]
-        return ((rows[:, None] * count + self._heads) * length + positions[:, None]).flatten()
+        layers, heads, length = self._store.shape[1:4]
+        first = rows[:, None] * (layers * heads) + self._heads
+        return (first * length + positions[:, None]).flatten()
 
     def write(self, layer: int, places: Tensor, pairs: Tensor) -> None:
         """Store keys and values of T tokens, [T, 2 heads, head_dim]."""
         self._flat[layer].index_copy_(0, places, pairs.reshape(-1, self.shape.head_dim))
+
+
+def _pages(rows: int, pieces: int, piece_bytes: int) -> Pages | None:
+    try:
+        return Pages(rows=rows, pieces=pieces, piece_bytes=piece_bytes)
+    except OSError as error:
+        log.warning("no memory that rows can share (%s): forks copy their keys and values", error)
+        return None

@@ -43,6 +43,8 @@ class EngineStats:
     """Prompt tokens whose keys and values were there already."""
     live: int
     waiting: int
+    kv_bytes: int
+    """Memory that keys and values take now; on a CPU a prefix that rows share counts once."""
     busy_seconds: float
     """Time spent in steps."""
 
@@ -52,8 +54,8 @@ class TorchEngine:
 
     Requests join and leave at every step. A step feeds one token of each request that samples and, beside
     them, parts of prompts, up to a fixed number of tokens. A finished request's keys and values stay in its
-    row until the row is needed: the next turn of a conversation goes on there without a copy, attempts that
-    share a prompt copy it, and what was evicted is computed again.
+    row until the row is needed: the next turn of a conversation goes on there, attempts of a group and forks
+    share the pages of their prefix (on a CPU; on a GPU they copy it), and what was evicted is computed again.
 
     *Deterministic*, a completion (ids, log-probs, entropies) is a function of weights, prompt and request
     seed, bit for bit, whatever shares the batch, whenever it arrives and whether its prompt was computed
@@ -155,6 +157,7 @@ class TorchEngine:
             reused_tokens=admission.reused_tokens,
             live=len(admission.rows.live),
             waiting=len(admission.waiting),
+            kv_bytes=admission.pool.allocated_bytes,
             busy_seconds=self._worker.busy_seconds,
         )
 
