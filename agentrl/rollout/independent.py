@@ -36,7 +36,7 @@ class Independent:
     async def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
         """Give each group as soon as its last episode has ended; closing it cancels the rest."""
         places = asyncio.Semaphore(self.max_episodes)
-        async for group in as_they_finish(work, lambda item: self._group(item, places)):
+        async for group in as_they_finish(work, lambda item: self._group(item, places), places):
             yield group
 
     async def _group(self, item: WorkItem, places: asyncio.Semaphore) -> Group:

@@ -78,7 +78,7 @@ class Tree:
         for item in work:
             self.refuse(item.size, {"initial": self.initial})
         places = asyncio.Semaphore(self.max_episodes)
-        async for group in as_they_finish(work, lambda item: self._grow(item, places)):
+        async for group in as_they_finish(work, lambda item: self._grow(item, places), places):
             yield group
 
     async def _grow(self, item: WorkItem, places: asyncio.Semaphore) -> Group:

@@ -190,6 +190,44 @@ def test_groups_come_as_they_finish_and_nothing_waits_in_lock_step() -> None:
     assert [len(g.whole) for g in groups] == [4, 4, 4] and len(made) == 12
 
 
+def test_the_first_tools_work_while_the_last_environments_are_made() -> None:
+    order: list[int] = []
+
+    class Slow(Shop):
+        blocking = False
+
+        @tool
+        def buy(self, item: str) -> str:
+            """Buy."""
+            order.append(len(made))
+            return ""
+
+    made: list[Any] = []
+
+    def new() -> Adapter:
+        env = Adapter(Slow(), Slow)
+        made.append(env)
+        return env
+
+    engine = ScriptedEngine(
+        lambda ids, seed: list(DIALECT.render(call("buy", item="pear"), Slow().tools).tolist())
+    )
+    table = Table(engine=engine, dialect=DIALECT, limits=Limits(max_turns=2))
+    asyncio.run(collect(Independent(table=table, new_env=new), 200, 1))
+    assert len(order) == 400 and order[0] < 20
+
+
+def test_work_that_waits_its_turn_costs_no_task() -> None:
+    tasks: list[int] = []
+
+    def count(ids: tuple[int, ...], seed: int) -> list[int]:
+        tasks.append(len(asyncio.all_tasks()))
+        return list(DIALECT.render(answer(0), Shop().tools))
+
+    groups = asyncio.run(collect(strategy(ScriptedEngine(count), [], max_episodes=4), 300, 2))
+    assert len(groups) == 300 and max(tasks) < 30
+
+
 def test_leaving_early_cancels_and_closes_every_environment() -> None:
     async def leave() -> tuple[int, list[Any], int]:
         engine = ScriptedEngine(lambda ids, seed: [0], latency_seconds=30)
