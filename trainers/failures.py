@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agentrl.episode import Episode, Failure, Group
@@ -37,6 +37,15 @@ class FailureWatch:
         if len(self._recent) >= self.budget.minimum and len(failed) > self.budget.share * len(self._recent):
             share = len(failed) / len(self._recent)
             raise FailureBudgetSpent(self._message(failed), facts={"failure_share": share})
+
+    def state_dict(self) -> list[tuple[str, Failure | None]]:
+        """Give the attempts that are counted, the latest last."""
+        return list(self._recent)
+
+    def load_state_dict(self, state: Iterable[tuple[str, Failure | None]]) -> None:
+        """Go on counting where `state_dict` was taken."""
+        self._recent.clear()
+        self._recent.extend((id, failure) for id, failure in state)
 
     def _message(self, failed: list[tuple[str, Failure]]) -> str:
         kind, count = Counter(failure.kind for _, failure in failed).most_common(1)[0]

@@ -161,6 +161,7 @@ class Loop:
             "next_step": self.next_step,
             "position": self.tasks.position,
             "parts": self.state,
+            "attempts": self.watch.state_dict(),
             "updater": self.updater.state_dict(),
             "weights": self.updater.named_tensors(),
         }
@@ -170,6 +171,7 @@ class Loop:
         self.next_step, self.tasks.position = int(state["next_step"]), int(state["position"])
         self.state.clear()
         self.state.update(state["parts"])
+        self.watch.load_state_dict(state["attempts"])
         load_weights(self.updater.named_tensors(), state["weights"])
         self.updater.load_state_dict(state["updater"])
 

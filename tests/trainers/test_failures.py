@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from agentrl.episode import Episode, Failure, Group
 from agentrl.errors import ConfigError, EngineError
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Task
+from agentrl.trainers.checkpoints import pack, unpack
 from agentrl.trainers.failures import FailureBudgetSpent, FailureShares, FailureWatch
 from agentrl.trainers.measure import measure
 from agentrl.trainers.metrics import RolloutStats
@@ -89,6 +91,20 @@ def test_the_budget_forgets() -> None:
     watch = FailureWatch(FailureBudget(share=0.2, window=20, minimum=10))
     for turn in range(20):
         watch.add(*(played(f"{turn}/{i}") for i in range(9)), played(f"{turn}/9", failed=True))
+
+
+def test_a_resumed_run_remembers_the_attempts_before(tmp_path: Path) -> None:
+    """A run that is killed again and again does not get a fresh budget each time."""
+    budget = FailureBudget(share=0.5, window=20, minimum=10)
+    watch = FailureWatch(budget)
+    watch.add(*(played(f"a/{i}") for i in range(4)), *(played(f"b/{i}", failed=True) for i in range(5)))
+    resumed = FailureWatch(budget)
+    file = tmp_path / "state.safetensors"
+    file.write_bytes(pack({"attempts": watch.state_dict()}))
+    resumed.load_state_dict(unpack(file)["attempts"])
+    assert resumed.state_dict() == watch.state_dict()
+    with pytest.raises(FailureBudgetSpent, match="6 of the last 10 attempts failed"):
+        resumed.add(played("c/0", failed=True))
 
 
 class Failing:
