@@ -32,13 +32,13 @@ class OwnThread:
 
     async def run(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run `function(*args)` there and give its result or exception."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
         self._num_given += 1
         self._jobs.put((loop, self._waiting, lambda: function(*args)))
+        if self._thread is None:  # behind the first job, so that it need not wait for it
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
         result: Result = await self._waiting
         return result
 
