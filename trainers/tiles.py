@@ -32,7 +32,7 @@ class Tile:
     num_queries: int
     num_keys: int
     mask: Tensor | None
-    """[B, 1, Q, K], True where a query sees a key; None: causal, and queries and keys are the same tokens."""
+    """[B, 1, Q, K], 0 where a query sees a key, else -inf; None: causal, queries and keys are the same tokens."""
 
     @property
     def area(self) -> int:
@@ -92,7 +92,7 @@ class Tiles:
                 query.view(tile.size, tile.num_queries, *query.shape[1:]).transpose(1, 2),
                 key.view(tile.size, tile.num_keys, *key.shape[1:]).transpose(1, 2),
                 value.view(tile.size, tile.num_keys, *value.shape[1:]).transpose(1, 2),
-                attn_mask=tile.mask,
+                attn_mask=None if tile.mask is None else tile.mask.to(query.dtype),
                 is_causal=tile.mask is None,
                 scale=scale,
                 enable_gqa=grouped,
@@ -163,8 +163,9 @@ def _tile(batch: list[int], packed: Packed) -> tuple[Tile, Index, Index]:
         prefixes[line, before - begins[line] :] = packed.places[index][: begins[line]]
     if not before:
         return Tile(size=len(batch), num_queries=width, num_keys=width, mask=None), queries, queries
-    mask = np.empty((len(batch), 1, width, before + width), np.bool_)
-    mask[..., :before] = (np.arange(before) >= before - begins[:, None])[:, None, None, :]
-    mask[..., before:] = np.tri(width, dtype=np.bool_)
+    hidden = np.empty((len(batch), 1, width, before + width), np.bool_)
+    hidden[..., :before] = (np.arange(before) < before - begins[:, None])[:, None, None, :]
+    hidden[..., before:] = ~np.tri(width, dtype=np.bool_)
+    mask = np.where(hidden, np.float32(-np.inf), np.float32(0))  # once, not in every layer
     tile = Tile(size=len(batch), num_queries=width, num_keys=before + width, mask=torch.from_numpy(mask))
     return tile, queries, np.concatenate([prefixes, queries], axis=1)
