@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.aio import bounded, drive
+from agentrl.aio import bounded_by, drive
 from agentrl.environment import Environment, ForkUnsupported, Observation, StepResult
 from agentrl.errors import EnvironmentFault, InfrastructureError
 from agentrl.left_behind import LEFT_BEHIND
@@ -56,6 +56,11 @@ class Adapter:
     def isolation(self) -> str:
         """How the code that it runs is isolated; '' where it runs none."""
         return str(getattr(self._env, "isolation", ""))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of its latest call, which may be over by now; 0 where it runs on the loop."""
+        return 0.0 if self._thread is None else self._thread.cpu_seconds
 
     @property
     def max_turns(self) -> int | None:
@@ -171,7 +176,7 @@ class Adapter:
 
     async def _within(self, closing: Awaitable[Any]) -> None:
         try:
-            await bounded(closing, asyncio.timeout(CLOSE_SECONDS))
+            await bounded_by(closing, CLOSE_SECONDS)
         except TimeoutError as error:
             name = type(self._env).__name__
             raise EnvironmentFault(f"{name}.close() did not return within {CLOSE_SECONDS:g} s") from error

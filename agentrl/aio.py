@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from agentrl.left_behind import LEFT_BEHIND
 
 Result = TypeVar("Result")
+SLICE_SECONDS = 0.25
 GRACE_SECONDS = 1.0
 """Work that was cancelled has so long to clean up before it is left behind."""
 
@@ -64,6 +65,29 @@ async def bounded(awaitable: Awaitable[Result], timer: asyncio.Timeout) -> Resul
     try:
         async with timer:
             return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            task.add_done_callback(_look)
+            await _end(task, awaitable)
+
+
+async def bounded_by(awaitable: Awaitable[Result], seconds: float) -> Result:
+    """Wait for so long, not counting time in which this loop did not run: a call may hold the interpreter.
+
+    >>> async def two() -> int: return 2
+    >>> asyncio.run(bounded_by(two(), 1.0))
+    2
+
+    Raises:
+        TimeoutError: It took longer; the work was cancelled.
+    """
+    task = asyncio.ensure_future(awaitable)
+    try:
+        for _ in range(max(1, round(seconds / SLICE_SECONDS))):
+            done, _ = await asyncio.wait({task}, timeout=SLICE_SECONDS)
+            if done:
+                return task.result()
+        raise TimeoutError
     finally:
         if not task.done():
             task.add_done_callback(_look)

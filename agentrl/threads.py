@@ -29,6 +29,7 @@ class OwnThread:
         self._thread: threading.Thread | None = None
         self._waiting: asyncio.Future[Any] | None = None
         self._num_given = self._num_done = 0
+        self._began = self._used = 0.0
 
     async def run(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run `function(*args)` there and give its result or exception."""
@@ -46,6 +47,14 @@ class OwnThread:
     def busy(self) -> bool:
         """Whether a function runs there now, also one that nobody waits for any more."""
         return self._num_done < self._num_given
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of the function that runs there now, or of the last one."""
+        thread = self._thread
+        if not self.busy or thread is None or thread.ident is None or not thread.is_alive():
+            return self._used
+        return time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) - self._began
 
     async def end(self, error: BaseException, *, seconds: float = 0.5) -> None:
         """Fail what waits with `error` and let the thread end; one that hangs is left behind as a daemon."""
@@ -67,10 +76,12 @@ class OwnThread:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             loop, future, function = job
+            self._began = time.thread_time()
             try:
                 value, error = function(), None
             except BaseException as caught:  # noqa: BLE001 - handed to the caller, whatever it is
                 value, error = None, caught
+            self._used = time.thread_time() - self._began
             self._num_done += 1
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left who waits
                 loop.call_soon_threadsafe(_settle, future, value, error)

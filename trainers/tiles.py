@@ -32,7 +32,7 @@ class Tile:
     num_queries: int
     num_keys: int
     mask: Tensor | None
-    """[B, 1, Q, K], 0 where a query sees a key, else -inf; None: causal, queries and keys are the same tokens."""
+    """[B, 1, Q, K], 0 where a query sees a key, else -inf; None: causal over one and the same tokens."""
 
     @property
     def area(self) -> int:

@@ -78,16 +78,19 @@ class Admission:
         """Give rows to waiting requests until there is no room."""
         later: deque[Request] = deque()
         self._seen.clear()
-        while self.waiting:
-            request = self.waiting.popleft()
-            match = self._match(request)
-            if match.coming - match.ready >= WORTH_SHARING:
-                later.append(request)  # what it shares is computed in this very step
-            elif not self._place(request, match, now):
-                later.append(request)
-                break
-        self.waiting.extendleft(reversed(later))
-        self._fork()
+        try:
+            while self.waiting:
+                request = self.waiting[0]  # it stays there while something may fail: nobody is forgotten
+                match = self._match(request)
+                if match.coming - match.ready >= WORTH_SHARING:
+                    later.append(self.waiting.popleft())  # what it shares is computed in this very step
+                elif self._place(request, match, now):
+                    self.waiting.popleft()
+                else:
+                    break
+            self._fork()
+        finally:
+            self.waiting.extendleft(reversed(later))
 
     def _match(self, request: Request) -> Match:
         """Search once a round for each prompt: the attempts of a group come together."""

@@ -128,7 +128,11 @@ class KVPool:
         """Share so many pages if that is worth it; gives how many positions stand wholly in them."""
         if self._pages is None or pages < WORTH_MAPPING or not self._pages.can_share():
             return 0
-        self._pages.share(source, target, pages)
+        try:
+            self._pages.share(source, target, pages)
+        except OSError as error:
+            log.warning("%s: a fork copies its keys and values", error)
+            return 0
         return pages * PAGE // self._bytes
 
     def own(self, row: int, length: int) -> None:

@@ -14,6 +14,8 @@ PAGE = mmap.PAGESIZE
 MAP_FIXED = 0x10
 PUNCH_HOLE = 0x01 | 0x02
 """FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE: give pages of a file back, its size stays."""
+REFUSALS = 256
+"""With no mapping left, so many rows are copied before the next look."""
 USUAL_MAPS = 65_530
 """Mappings that Linux grants a process where nobody changed `vm.max_map_count`."""
 Ints = NDArray[np.int64]
@@ -47,7 +49,8 @@ class Pages:
             os.close(self._file)
             raise
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-        self._most_maps = _max_maps() // 2
+        self._shares_left = 0
+        self._refusals = 0
         self._begin()
 
     def __del__(self) -> None:
@@ -75,9 +78,18 @@ class Pages:
         return shared
 
     def can_share(self) -> bool:
-        """Whether the kernel will map one more row's pages apart."""
-        runs = (np.diff(self.slots, axis=1) != 0).sum() + self._rows
-        return bool(self._pieces * (runs + 2) < self._most_maps)
+        """Whether the kernel will map one more row's pages apart; looks now and then at what is left."""
+        if self._refusals:
+            self._refusals -= 1
+            return False
+        if not self._shares_left:
+            # Others map pages, too: with up to 3 mappings for each piece, this takes at most a quarter.
+            self._shares_left = (max_maps() - num_maps()) // (12 * self._pieces)
+        if self._shares_left <= 0:
+            self._shares_left, self._refusals = 0, REFUSALS
+            return False
+        self._shares_left -= 1
+        return True
 
     def share(self, source: int, target: int, pages: int) -> None:
         """Let the first pages of each of the target's pieces be the source's; it owns the others."""
@@ -108,23 +120,30 @@ class Pages:
         free = np.flatnonzero(~self._users[:, page:].any(1))
         if not len(free):
             free = np.array([len(self._users)])
+            os.ftruncate(self._file, (len(self._users) + self._rows) * self._row_bytes)
             self._users = np.pad(self._users, ((0, self._rows), (0, 0)))
-            os.ftruncate(self._file, len(self._users) * self._row_bytes)
         return int(free[0])
 
     def _point(self, row: int, begin: int, end: int, slots: Ints) -> None:
         """Let a row's pages begin..end-1 be those of the slots, and give back what nobody uses any more."""
         places, old = np.arange(begin, end), self.slots[row, begin:end].copy()
+        try:
+            self._show(row, slots, begin)
+        except OSError:
+            self._show(row, old, begin)
+            raise
         self._users[slots, places] += 1
         self._users[old, places] -= 1
         self.slots[row, begin:end] = slots
-        for slot, first, last in _runs(slots, begin):
-            for here, there, length in self._stretches(row, slot, first, last):
-                self._map(here, there, length)
         unused = np.where(self._users[old, places] == 0, old, -1)
         for slot, first, last in _runs(unused, begin):
             for _, there, length in self._stretches(row, slot, first, last) if slot >= 0 else ():
                 self._punch(there, length)
+
+    def _show(self, row: int, slots: Ints, begin: int) -> None:
+        for slot, first, last in _runs(slots, begin):
+            for here, there, length in self._stretches(row, slot, first, last):
+                self._map(here, there, length)
 
     def _stretches(self, row: int, slot: int, first: int, last: int) -> list[tuple[int, int, int]]:
         """Where in memory, where in the file, and how many bytes: one of each piece, or all in one."""
@@ -157,10 +176,19 @@ def _runs(values: Ints, begin: int) -> list[tuple[int, int, int]]:
     return [(int(values[a]), begin + a, begin + b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
 
-def _max_maps() -> int:
+def max_maps() -> int:
+    """Give how many mappings a process may have."""
     try:
         return int(Path("/proc/sys/vm/max_map_count").read_text())
     except (OSError, ValueError):
+        return USUAL_MAPS
+
+
+def num_maps() -> int:
+    """Give how many this process has; more than allowed where the system does not say."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
         return USUAL_MAPS
 
 

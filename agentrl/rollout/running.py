@@ -285,7 +285,8 @@ async def within(awaitable: Awaitable[Result], seconds: float, episode: Running)
     Raises:
         DeadlineError: Names the episode, the turn and what it waited for.
     """
-    with episode.table.watchdog.watch(lambda: episode.place, seconds, is_call=True) as timer:
+    used = lambda: float(getattr(episode.env, "cpu_seconds", 0.0))  # noqa: E731
+    with episode.table.watchdog.watch(lambda: episode.place, seconds, used=used) as timer:
         try:
             return await bounded(awaitable, timer)
         except TimeoutError as error:

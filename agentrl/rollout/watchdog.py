@@ -18,6 +18,8 @@ FROZEN_SECONDS = 0.5
 """A tick that comes so late means that no Python code ran: something held the interpreter."""
 QUEUED_SHARE = 0.9
 """Above this share of such a time, the machine had no processor for this thread, and nobody held anything."""
+HELD_SHARE = 0.5
+"""A call whose thread used the processor for this share of such a time is the one that held everything."""
 STACKS_SECONDS = 120.0
 """After so long a freeze a thread that needs no interpreter writes to stderr where every thread stands."""
 STDERR = 2
@@ -34,8 +36,8 @@ class Wait:
     began: float
     limit: float
     timer: asyncio.Timeout
-    is_call: bool
-    """Whether code of an environment runs, as against the engine or the whole episode."""
+    used: Callable[[], float] | None
+    """Gives the processor time of a call into an environment; None: the engine or the whole episode."""
     told: float
     """The share of the limit at which the next line is due."""
 
@@ -63,10 +65,11 @@ class Watchdog:
     """Sees every wait of a run's episodes; costs one timer while there is any.
 
     Deadlines do not run while the interpreter is frozen, so that one call which holds it (a C extension, a
-    regular expression) fails one episode and not all that wait beside it. Which call it was cannot be seen
-    from inside; nothing can begin while it holds, so the one that began last is taken for it. Where the whole
-    machine had no processor to give, or the process was stopped, it was nobody. A call that never lets go can
-    only be named, by the stacks on stderr: interrupt the run, mend the call, and the same command goes on.
+    regular expression) fails one episode and not all that wait beside it. It is the call whose thread used
+    the processor meanwhile; where none did, as in a C extension that sleeps, the one that began last is taken
+    for it, since nothing can begin while it holds. Where the whole machine had no processor to give, or the
+    process was stopped, it was nobody. A call that never lets go can only be named, by the stacks on stderr:
+    interrupt the run, mend the call, and the same command goes on.
 
     Args:
         report: Is given each line; the program's log by default.
@@ -83,12 +86,12 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watch(
-        self, place: Callable[[], str], seconds: float, *, is_call: bool = False
+        self, place: Callable[[], str], seconds: float, *, used: Callable[[], float] | None = None
     ) -> Iterator[asyncio.Timeout]:
         """Give the timer of a wait, to be entered; what outlasts it is evicted."""
         now = time.monotonic()
         timer = asyncio.timeout(seconds)
-        wait = Wait(place=place, began=now, limit=seconds, timer=timer, is_call=is_call, told=0.25)
+        wait = Wait(place=place, began=now, limit=seconds, timer=timer, used=used, told=0.25)
         self._waits.add(wait)
         if self._handle is None:
             PAUSES.notice()
@@ -123,8 +126,7 @@ class Watchdog:
     def _thaw(self, seconds: float, now: float, *, is_held: bool) -> None:
         """Give every wait back the time that nobody had, but for the call that probably took it."""
         self.frozen_seconds += seconds
-        calls = [w for w in self._waits if w.is_call and w.began < now - seconds + TICK_SECONDS]
-        holder = max(calls, key=lambda w: w.began, default=None) if is_held else None
+        holder, how = self._holder(seconds, now) if is_held else (None, "")
         if holder is not None and holder.limit > seconds:
             holder = None  # it may be as slow as this, or slow because of another
         for wait in self._waits:
@@ -133,7 +135,18 @@ class Watchdog:
                 with contextlib.suppress(RuntimeError):  # it has expired, or its work is just being ended
                     wait.timer.reschedule(when + seconds)
         if holder is not None:
-            self._say(f"{holder.place()} held the interpreter: nothing else ran for {seconds:.1f} s")
+            self._say(f"{holder.place()} {how} the interpreter: nothing else ran for {seconds:.1f} s")
+
+    def _holder(self, seconds: float, now: float) -> tuple[Wait | None, str]:
+        """Give the call that held the interpreter, and how sure that is."""
+        began_before = now - seconds + TICK_SECONDS
+        calls = [(w.used(), w) for w in self._waits if w.used is not None and w.began < began_before]
+        busiest = max(calls, key=lambda call: call[0], default=None)
+        if busiest is None:
+            return None, ""
+        if busiest[0] > HELD_SHARE * seconds:
+            return busiest[1], "held"
+        return max(calls, key=lambda call: call[1].began)[1], "probably held"
 
     def _look(self, now: float) -> None:
         late = [w for w in self._waits if now - w.began > w.told * w.limit]

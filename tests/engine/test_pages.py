@@ -1,6 +1,7 @@
 """Rows that share pages: each reads as if it were alone, and a prefix is held once."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,12 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from torch import Tensor
 
 import agentrl.engine.kv as kv
+import agentrl.engine.pages as pages
 from agentrl.engine.complete import complete
 from agentrl.engine.kv import KVPool, Shape
-from agentrl.engine.pages import PAGE
+from agentrl.engine.pages import PAGE, Pages
 from agentrl.engine.protocol import Completion, Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.episode import as_ids
+from agentrl.errors import EngineError
 from tests.engine.talks import Talk, all_talks, alone, assert_same_bits, talks
 
 MakeModel = Callable[..., Any]
@@ -150,15 +153,62 @@ def test_forks_of_forks_survive_their_ancestors() -> None:
 
 
 def test_with_few_mappings_left_forks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [4 * 12 * 4, 0]  # enough for four forks, then nothing
+    monkeypatch.setattr(pages, "num_maps", lambda: -left.pop(0))
+    monkeypatch.setattr(pages, "max_maps", lambda: 0)
     pool = KVPool(shape(16), rows=8, positions=1024)
-    assert pool._pages is not None
-    monkeypatch.setattr(pool._pages, "_most_maps", 60)
     write(pool, 0, 0, torch.arange(1024.0))
     alone = pool.allocated_bytes
     for row in range(1, 8):
         pool.fork(0, row, 1000)
         assert read(pool, row, 1000) == read(pool, 0, 1000)
     assert 4 * alone < pool.allocated_bytes < 5 * alone, "four forks shared, three copied"
+
+
+def test_a_process_knows_its_mappings() -> None:
+    assert 10 < pages.num_maps() < pages.max_maps()
+
+
+@pytest.mark.parametrize("refused", range(4))
+def test_where_the_kernel_refuses_a_mapping_a_fork_copies(
+    refused: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = KVPool(shape(32), rows=3, positions=1024)
+    for row in range(3):
+        write(pool, row, 0, torch.arange(1000.0) + row)
+    number, really = itertools.count(), Pages._map
+
+    def map_(self: Pages, *where: int) -> None:
+        if next(number) == refused:
+            raise OSError(12, "Cannot allocate memory")
+        really(self, *where)
+
+    monkeypatch.setattr(Pages, "_map", map_)
+    pool.fork(0, 1, 900)
+    assert "a fork copies" in caplog.text
+    write(pool, 1, 900, torch.full((50,), 7.0))
+    assert read(pool, 1, 950) == [[float(i) for i in range(900)] + [7.0] * 50] * 4
+    for row in (0, 2):
+        assert read(pool, row, 1000) == [[float(i + row) for i in range(1000)]] * 4
+
+
+@pytest.mark.parametrize("name", ["resize", "fork", "own"])
+def test_an_engine_that_dies_while_it_makes_room_answers_everybody(
+    name: str, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: KVPool, *args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    async def crowd() -> list[Any]:
+        engine = TorchEngine(long_model(make_model))
+        monkeypatch.setattr(KVPool, name, fail)
+        prompts = [as_ids([i % 3, *range(40)]) for i in range(40)]
+        jobs = [complete(engine, p, Sampling(max_tokens=4), seed=i) for i, p in enumerate(prompts)]
+        async with asyncio.timeout(60):
+            return list(await asyncio.gather(*jobs, return_exceptions=True))
+
+    for answer in asyncio.run(crowd()):
+        assert isinstance(answer, EngineError) and "no room" in str(answer)
 
 
 def long_model(make_model: MakeModel, family: str = "qwen2") -> Any:

@@ -157,8 +157,55 @@ def test_a_call_that_holds_the_interpreter_fails_alone() -> None:
     assert seen(episodes) == [("timeout", "TimeoutError")]
     (failed,) = [e for e in episodes if e.failure is not None]
     held = [line for line in lines if "held the interpreter" in line]
-    assert len(held) == 1 and held[0].startswith(f"episode {failed.id}, turn 0, tool 'use' held")
+    assert len(held) == 1 and held[0].startswith(f"episode {failed.id}, turn 0, tool 'use' probably held")
     assert re.search(r"nothing else ran for \d\.\d s$", held[0])
+
+
+class Burns(Holds):
+    """The call that began first keeps the processor busy and lets nobody else run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guilty = type(self).made == 1
+
+    def work(self) -> str:
+        time.sleep(0.4 if self.guilty else 1.0)  # so that the others have begun
+        if self.guilty:
+            began = time.perf_counter()
+            sum(range(10**6))
+            sum(range(round(4e6 / (time.perf_counter() - began))))
+        return "ok"
+
+
+def test_the_call_that_used_the_processor_is_the_one_that_held_the_interpreter() -> None:
+    """Nothing tells it apart but its thread's processor time: seven calls began later."""
+    lines: list[str] = []
+    Burns.made = 0
+    episodes = play(Burns, 8, turn_seconds=2.0, retries=0, report=lines.append)
+    (failed,) = [e for e in episodes if e.failure is not None]
+    assert failed.id == episodes[0].id
+    held = [line for line in lines if "the interpreter" in line]
+    assert len(held) == 1 and held[0].startswith(f"episode {failed.id}, turn 0, tool 'use' held the interp")
+
+
+class ClosesMeanwhile(Holds):
+    """One stops every thread for longer than a `close` may take, while the others close."""
+
+    def work(self) -> str:
+        if self.guilty:
+            time.sleep(0.4)
+            SLEEP(6_000_000)
+        return "ok"
+
+    def close(self) -> None:
+        if not self.guilty:
+            time.sleep(1.0)
+
+
+def test_a_close_is_not_late_because_another_call_held_the_interpreter() -> None:
+    ClosesMeanwhile.made = 0
+    episodes = play(ClosesMeanwhile, 8, turn_seconds=2.0, retries=0, report=lambda line: None)
+    assert seen(episodes) == [("timeout", "TimeoutError")]
 
 
 class Blocks(Asks):
@@ -232,7 +279,7 @@ from agentrl.rollout import watchdog
 
 async def main():
     dog = watchdog.Watchdog(print)
-    with dog.watch(lambda: "here", 1.0, is_call=True) as timer:
+    with dog.watch(lambda: "here", 1.0, used=lambda: 0.0) as timer:
         async with timer:
             print("ready", flush=True)
             await asyncio.sleep(0.6)
