@@ -138,6 +138,8 @@ def read_answer(answer: Json, *, turn: int, tools: bool) -> Action:
         read = [read_call(call, f"call_{turn}_{number}") for number, call in enumerate(calls)]
     except (LookupError, TypeError, AttributeError) as error:
         raise Unreadable(f"an answer without a message ({type(error).__name__}: {error})") from None
+    if not text and not calls and not choice.get("finish_reason"):
+        raise Unreadable("an answer without text, calls and finish_reason")
     action = Action(
         text=text,
         calls=tuple(one for one in read if isinstance(one, Call)),

@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +28,8 @@ from agentrl.toolkit import ToolSpec, is_tool, spec_of
 
 __all__ = ["AnyText", "ToolEnv", "as_parts", "fingerprint", "read_action", "read_reward", "tools_of"]
 
+ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
+"""In the text of an object that has none of its own: another one at each run, and no word to a model."""
 TEST_SHARE = 5
 """One task in this many is held out for the test split."""
 
@@ -281,7 +284,10 @@ class ToolEnv(gymnasium.Env[str, str]):
     def _shown(self, name: str, value: Any) -> str:
         """Turn what a tool returned into what the model reads."""
         if value is not None:
-            return str(value)
+            text = str(value)
+            if not isinstance(value, str) and ADDRESS.search(text):
+                raise ToolFault(f"tool {name!r} returned {text[:80]}: return text, a number or plain data")
+            return text
         returns = inspect.signature(getattr(self, name)).return_annotation
         ended = self._play is not None and self._play.ending is not None
         if ended or returns in (None, "None"):

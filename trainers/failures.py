@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from agentrl.episode import Episode, Failure, Group
 from agentrl.errors import RunStopped
 from agentrl.trainers.recipe import FailureBudget
+
+log = logging.getLogger("agentrl")
 
 
 class FailureBudgetSpent(RunStopped):
@@ -16,10 +19,16 @@ class FailureBudgetSpent(RunStopped):
 
 
 class FailureWatch:
-    """Looks at the last attempts, those that were repeated included, and raises when too many failed."""
+    """Looks at the last attempts, those that were repeated included, and raises when too many failed.
 
-    def __init__(self, budget: FailureBudget) -> None:
-        self.budget = budget
+    Args:
+        budget: How many may.
+        tell: Is given a line on the first failure of each class and cause; a repeated attempt leaves no more.
+    """
+
+    def __init__(self, budget: FailureBudget, tell: Callable[[str], None] = log.warning) -> None:
+        self.budget, self.tell = budget, tell
+        self._told: set[tuple[str, str]] = set()
         size = max(budget.window, budget.minimum)
         self._recent: deque[tuple[str, Failure | None]] = deque(maxlen=size)
 
@@ -30,6 +39,7 @@ class FailureWatch:
             FailureBudgetSpent: Names the commonest class and the latest episode of it.
         """
         for episode in episodes:
+            self._tell(episode)
             self._recent += [(episode.id, failure) for failure in episode.failures]
             if episode.failure is None:
                 self._recent.append((episode.id, None))
@@ -37,6 +47,14 @@ class FailureWatch:
         if len(self._recent) >= self.budget.minimum and len(failed) > self.budget.share * len(self._recent):
             share = len(failed) / len(self._recent)
             raise FailureBudgetSpent(self._message(failed), facts={"failure_share": share})
+
+    def _tell(self, episode: Episode) -> None:
+        for failure in episode.failures:
+            if (key := (failure.kind, failure.caused_by)) not in self._told:
+                self._told.add(key)
+                cause = f" ({failure.caused_by})" if failure.caused_by else ""
+                again = "" if failure is episode.failure else "; attempted again"
+                self.tell(f"{failure.kind} failure in episode {episode.id}: {failure.message}{cause}{again}")
 
     def state_dict(self) -> list[tuple[str, Failure | None]]:
         """Give the attempts that are counted, the latest last."""

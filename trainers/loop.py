@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -46,6 +47,7 @@ class Loop:
         sinks: Called with the metrics of each step once it is committed: progress line, TensorBoard.
         next_step: The step that comes next, counted from 0; above 0 when a run is resumed.
         done: Metrics of all steps so far; with those before the interruption when a run is resumed.
+        tell: Is given a line on the first failure of each kind.
         stopped: Why the run ended before its last step; '' where it did not.
         state: What parts keep from step to step.
     """
@@ -63,6 +65,7 @@ class Loop:
     done: list[StepMetrics] = field(default_factory=list)
     stopped: str = ""
     state: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tell: Callable[[str], None] = logging.getLogger("agentrl").warning
     watch: FailureWatch = field(init=False)
     verifier: Verifier = field(default_factory=Verifier)
 
@@ -72,7 +75,7 @@ class Loop:
             raise ConfigError(
                 f"{type(self.engine).__name__} cannot train: it needs token ids, log-probs and new weights"
             )
-        self.watch = FailureWatch(self.recipe.failures)
+        self.watch = FailureWatch(self.recipe.failures, self.tell)
 
     async def run(self) -> list[StepMetrics]:
         """Run the steps that are left, as long as the recipe does not stop; gives the metrics of all steps.

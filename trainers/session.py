@@ -288,6 +288,7 @@ class Session:
                 loop, metrics, self.seconds | {"train": time.perf_counter() - began}
             ),
             sinks=(self.record,),
+            tell=self.progress.note,
         )
         if (state := self.keeper.found) is not None:
             loop.keep_reference()
@@ -314,7 +315,7 @@ class Session:
             "idle_share": metrics.idle_share,
             "failures": sum(metrics.failures.values()),
             **{f"{kind}_failures": count for kind, count in metrics.failures.items()},
-            "failure_share": metrics.failure_share or None,
+            "failed_attempts_share": metrics.failure_share or None,
             "low_reward_failure_share": metrics.failure_share_low if metrics.failure_share else None,
             "high_reward_failure_share": metrics.failure_share_high if metrics.failure_share else None,
             "left_behind": metrics.left_behind or None,

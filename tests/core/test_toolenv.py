@@ -203,6 +203,18 @@ def test_the_split_does_not_depend_on_what_was_played() -> None:
     assert texts(Levels, (0, 1)) == texts(Again, (1,))
 
 
+def test_a_tool_that_returns_what_has_no_text_is_named() -> None:
+    class Odd(Shop):
+        @tool
+        def price(self, item: str, times: int = 1) -> Any:
+            """Look up a price."""
+            return {"a": object(), "b": [1]}[item]
+
+    with pytest.raises(ToolFault, match=r"'price' returned <object object at 0x"):
+        drive(begun(Odd()).act(call("price", item="a")))
+    assert drive(begun(Odd()).act(call("price", item="b"))).observation.text == "[1]"
+
+
 def test_a_tool_that_returns_none_is_named() -> None:
     class Silent(Shop):
         @tool

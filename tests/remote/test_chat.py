@@ -136,7 +136,14 @@ def test_arguments_are_read_as_servers_write_them(arguments: Any, value: Any) ->
 
 
 @pytest.mark.parametrize(
-    "found", [{}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": {"tool_calls": [1]}}]}]
+    "found",
+    [
+        {},
+        {"choices": []},
+        {"choices": [{}]},
+        {"choices": [{"message": {"tool_calls": [1]}}]},
+        {"choices": [{"message": {"content": None}}]},
+    ],
 )
 def test_an_answer_without_a_message_is_unreadable(found: dict[str, Any]) -> None:
     with pytest.raises(Unreadable):

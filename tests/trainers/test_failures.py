@@ -93,6 +93,16 @@ def test_the_budget_forgets() -> None:
         watch.add(*(played(f"{turn}/{i}") for i in range(9)), played(f"{turn}/9", failed=True))
 
 
+def test_the_first_failure_of_each_kind_is_told() -> None:
+    lines: list[str] = []
+    watch = FailureWatch(FailureBudget(share=0.9, window=64, minimum=64), lines.append)
+    watch.add(played("a/0", retried=2), played("a/1", failed=True), played("a/2", retried=1))
+    assert lines == [
+        "sandbox failure in episode a/0: gone (OSError); attempted again",
+        "tool failure in episode a/1: the disk is full",
+    ]
+
+
 def test_a_resumed_run_remembers_the_attempts_before(tmp_path: Path) -> None:
     """A run that is killed again and again does not get a fresh budget each time."""
     budget = FailureBudget(share=0.5, window=20, minimum=10)
