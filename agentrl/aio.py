@@ -7,13 +7,14 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from agentrl.left_behind import LEFT_BEHIND
 
 Result = TypeVar("Result")
 SLICE_SECONDS = 0.25
+"""What a frozen interpreter can take of a deadline that does not count its time."""
 GRACE_SECONDS = 1.0
 """Work that was cancelled has so long to clean up before it is left behind."""
 
@@ -61,14 +62,8 @@ async def bounded(awaitable: Awaitable[Result], timer: asyncio.Timeout) -> Resul
     Raises:
         TimeoutError: It did expire; the work was cancelled.
     """
-    task = asyncio.ensure_future(awaitable)
-    try:
-        async with timer:
-            return await asyncio.shield(task)
-    finally:
-        if not task.done():
-            task.add_done_callback(_look)
-            await _end(task, awaitable)
+    async with started(awaitable) as task, timer:
+        return await asyncio.shield(task)
 
 
 async def bounded_by(awaitable: Awaitable[Result], seconds: float) -> Result:
@@ -81,13 +76,20 @@ async def bounded_by(awaitable: Awaitable[Result], seconds: float) -> Result:
     Raises:
         TimeoutError: It took longer; the work was cancelled.
     """
-    task = asyncio.ensure_future(awaitable)
-    try:
+    async with started(awaitable) as task:
         for _ in range(max(1, round(seconds / SLICE_SECONDS))):
             done, _ = await asyncio.wait({task}, timeout=SLICE_SECONDS)
             if done:
                 return task.result()
         raise TimeoutError
+
+
+@contextlib.asynccontextmanager
+async def started(awaitable: Awaitable[Result]) -> AsyncIterator[asyncio.Future[Result]]:
+    """Start work that ends with this context, also if it does not want to."""
+    task = asyncio.ensure_future(awaitable)
+    try:
+        yield task
     finally:
         if not task.done():
             task.add_done_callback(_look)

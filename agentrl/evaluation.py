@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from agentrl.engine.protocol import Sampling
 from agentrl.episode import Episode
-from agentrl.errors import ConfigError, InfrastructureError
+from agentrl.errors import ConfigError, InfrastructureError, RunStopped
 from agentrl.policies import Policy, play
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.attempt import not_started
@@ -160,13 +160,23 @@ def possible_policies(spec: EnvSpec) -> list[str]:
 
 
 @contextlib.contextmanager
-def named(spec: EnvSpec) -> Iterator[None]:
-    """Turn what an environment raises by itself into one line for its author."""
+def for_its_author(spec: EnvSpec) -> Iterator[None]:
+    """Outside of a run's steps, a failure of the environment is its author's to mend: one line for them."""
     try:
         yield
-    except ConfigError:
+    except RunStopped:
         raise
     except InfrastructureError as error:
         raise ConfigError(f"{spec.name}: {error}; `agentrl check {spec.name}` tells more") from error
+
+
+@contextlib.contextmanager
+def named(spec: EnvSpec) -> Iterator[None]:
+    """The same also for what an environment raises by itself."""
+    try:
+        with for_its_author(spec):
+            yield
+    except (ConfigError, RunStopped):
+        raise
     except Exception as error:
         raise ConfigError(f"{spec.name} raised {type(error).__name__}: {error}") from error

@@ -75,6 +75,23 @@ class FailureWatch:
         )
 
 
+def refuse_failures_alone(episodes: Sequence[Episode]) -> None:
+    """Refuse to take episodes for a measurement of which none says anything about the policy.
+
+    Raises:
+        FailureBudgetSpent: All of them failed; names the first.
+    """
+    failed = [(e.id, e.failure) for e in episodes if e.failure is not None]
+    if failed and len(failed) == len(episodes):
+        id, first = failed[0]
+        raise FailureBudgetSpent(
+            f"all {len(failed)} episodes of a measurement failed; the first, {id}, of class {first.kind!r}: "
+            + first.message
+            + (f" ({first.caused_by})" if first.caused_by else ""),
+            facts={"failure_share": 1.0},
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureShares:
     """How often attempts failed, and whether that went along with reward.

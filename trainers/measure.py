@@ -10,7 +10,7 @@ from agentrl.episode import Episode
 from agentrl.evaluation import Score, evaluate_model, score
 from agentrl.rollout.protocol import RolloutStrategy
 from agentrl.task import Task
-from agentrl.trainers.failures import FailureBudgetSpent
+from agentrl.trainers.failures import refuse_failures_alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +41,5 @@ async def attempt_all(
 ) -> list[Episode]:
     """Attempt each task once."""
     episodes = await evaluate_model(strategy, tasks, sampling=Sampling(temperature=temperature), seed=seed)
-    failed = [(e.id, e.failure) for e in episodes if e.failure is not None]
-    if len(failed) == len(episodes):
-        id, first = failed[0]
-        raise FailureBudgetSpent(
-            f"all {len(failed)} episodes of a measurement failed; the first, {id}, of class {first.kind!r}: "
-            + first.message
-            + (f" ({first.caused_by})" if first.caused_by else ""),
-            facts={"failure_share": 1.0},
-        )
+    refuse_failures_alone(episodes)
     return episodes

@@ -16,8 +16,8 @@ import torch
 from agentrl.curve import curve_svg
 from agentrl.dialect.protocol import Dialect
 from agentrl.environment import Environment
-from agentrl.errors import ConfigError, InfrastructureError
-from agentrl.evaluation import isolation_of
+from agentrl.errors import ConfigError
+from agentrl.evaluation import for_its_author, isolation_of
 from agentrl.garbage import spared
 from agentrl.heldout import HeldOut, compare_splits
 from agentrl.progress import Progress, SilentProgress, share
@@ -112,7 +112,7 @@ async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[St
     """Load the checkpoint, or make a tiny model of the environment's texts."""
     if not plan.tiny:
         return load_student(plan.model, plan.rollout.limits(Limits())), None
-    with named(plan):
+    with for_its_author(plan.spec):
         tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
         shape = TinyShape(**asdict(plan.tiny_settings))
         tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal)
@@ -124,17 +124,6 @@ async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[St
             "give that many or more, or shorten the task"
         )
     return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, limits=limits), tiny
-
-
-@contextlib.contextmanager
-def named(plan: Plan) -> Any:
-    """Before training, a failure of the environment is its author's to mend: one line, no traceback."""
-    try:
-        yield
-    except InfrastructureError as error:
-        raise ConfigError(
-            f"{plan.spec.name}: {error}; `agentrl check {plan.spec.name}` tells more"
-        ) from error
 
 
 def as_it_is(env: Environment) -> Environment:
@@ -200,7 +189,7 @@ class Session:
             restore(self.tiny.model, start)
             self.warm, self.seconds = WarmStartReport(**start["warm"]), dict(start["seconds"])
             return
-        with self.timed("warm_start"), named(self.plan):
+        with self.timed("warm_start"), for_its_author(self.plan.spec):
             tasks = self.plan.spec.tasks(
                 "train", level=self.plan.level, seed=derive_seed("warm", self.plan.seed)
             )

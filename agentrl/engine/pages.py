@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +43,13 @@ class Pages:
         assert piece_bytes % PAGE == 0, f"{piece_bytes} bytes are no whole number of pages"
         self._rows, self._pieces, self._piece_bytes = rows, pieces, piece_bytes
         self._file = os.memfd_create("agentrl-kv")
-        try:
-            os.ftruncate(self._file, rows * self._row_bytes)
-            self.memory = mmap.mmap(self._file, rows * self._row_bytes, flags=mmap.MAP_SHARED)
-        except BaseException:
-            os.close(self._file)
-            raise
+        weakref.finalize(self, os.close, self._file)
+        os.ftruncate(self._file, rows * self._row_bytes)
+        self.memory = mmap.mmap(self._file, rows * self._row_bytes, flags=mmap.MAP_SHARED)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self._shares_left = 0
         self._refusals = 0
         self._begin()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_base"):
-            os.close(self._file)
 
     def _begin(self) -> None:
         pages = self._piece_bytes // PAGE
@@ -185,11 +179,11 @@ def max_maps() -> int:
 
 
 def num_maps() -> int:
-    """Give how many this process has; more than allowed where the system does not say."""
+    """Give how many this process has; as many as are allowed where the system does not say."""
     try:
         return Path("/proc/self/maps").read_bytes().count(b"\n")
     except OSError:
-        return USUAL_MAPS
+        return max_maps()
 
 
 def _libc() -> ctypes.CDLL:

@@ -97,6 +97,10 @@ class Running:
         """Where it stands, in words."""
         return f"episode {self.id}, turn {len(self.turns)}, {self.doing}"
 
+    def cpu_seconds(self) -> float:
+        """Processor time of the environment's latest call; 0 where it does not say."""
+        return float(getattr(self.env, "cpu_seconds", 0.0))
+
     @property
     def turn_ids(self) -> list[int]:
         """The agent's tokens of this turn so far; a branch that was cut inside an action begins with some."""
@@ -285,8 +289,7 @@ async def within(awaitable: Awaitable[Result], seconds: float, episode: Running)
     Raises:
         DeadlineError: Names the episode, the turn and what it waited for.
     """
-    used = lambda: float(getattr(episode.env, "cpu_seconds", 0.0))  # noqa: E731
-    with episode.table.watchdog.watch(lambda: episode.place, seconds, used=used) as timer:
+    with episode.table.watchdog.watch(lambda: episode.place, seconds, used=episode.cpu_seconds) as timer:
         try:
             return await bounded(awaitable, timer)
         except TimeoutError as error:

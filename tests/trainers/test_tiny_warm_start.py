@@ -2,12 +2,16 @@
 
 import asyncio
 
+import numpy as np
 import pytest
 import torch
 
+from agentrl.cli.main import exit_code
 from agentrl.errors import ConfigError
 from agentrl.task import SeededTasks
+from agentrl.trainers.failures import FailureBudgetSpent
 from agentrl.trainers.tiny.make import Tiny, make_tiny
+from agentrl.trainers.tiny.measure import Played
 from agentrl.trainers.tiny.model import TinyShape
 from agentrl.trainers.tiny.start import warm_start
 from agentrl.trainers.tiny.warm_start import Round, WarmStartReport, WarmStartSettings
@@ -26,6 +30,26 @@ async def warmed(kind: type, settings: WarmStartSettings) -> tuple[Tiny, WarmSta
 def test_a_model_that_does_not_learn_the_demonstrations_stops_and_says_so() -> None:
     with pytest.raises(ConfigError, match="did not learn the demonstrations.*checkpoint folder"):
         asyncio.run(warmed(Unlearnable, SHORT))
+
+
+class Broken(LookUp):
+    """The server behind its tasks is gone."""
+
+    def task(self, rng: np.random.Generator) -> str:
+        raise OSError("no route to host")
+
+
+def test_a_measurement_in_which_all_failed_is_no_low_score() -> None:
+    """Else a dead engine or environment would be answered with more and more training."""
+
+    async def measured() -> float:
+        tiny = await make_tiny(worker_of(LookUp), SeededTasks(seed=1), shape=TinyShape(max_context=128))
+        return await Played(tiny, worker_of(Broken), SeededTasks(seed=2), seed=0)(8)
+
+    said = "all 8 episodes of a measurement failed; the first, .* of class 'environment': .*no route to host"
+    with pytest.raises(FailureBudgetSpent, match=said) as stopped:
+        asyncio.run(measured())
+    assert exit_code(stopped.value) == 3
 
 
 def test_the_start_is_neither_hopeless_nor_good_and_a_function_of_the_seed() -> None:

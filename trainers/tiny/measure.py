@@ -13,6 +13,7 @@ from agentrl.rollout.protocol import Limits, WorkItem
 from agentrl.rollout.running import Table
 from agentrl.store.journal import Journal, NoJournal
 from agentrl.task import TaskSource, derive_seed
+from agentrl.trainers.failures import refuse_failures_alone
 from agentrl.trainers.tiny.demonstrations import WARM
 from agentrl.trainers.tiny.make import Tiny
 
@@ -35,7 +36,11 @@ class Played:
         self._journal = journal or NoJournal()
 
     async def __call__(self, count: int, *, greedy: bool = False) -> float:
-        """Play and count, or recall what was counted; failed episodes are left out."""
+        """Play and count, or recall what was counted; failed episodes are left out.
+
+        Raises:
+            FailureBudgetSpent: All of them failed.
+        """
         name = f"{WARM}measured-{self._tasks.position}"
         if (kept := self._journal.kept(name)) is not None:
             self._tasks.position += count
@@ -58,5 +63,6 @@ class Played:
             groups = [g async for g in strategy.collect(work)]
         finally:
             await engine.close()
+        refuse_failures_alone([e for g in groups for e in g.episodes])
         whole = [e for g in groups for e in g.whole]
-        return sum(e.correct is True for e in whole) / max(1, len(whole))
+        return sum(e.correct is True for e in whole) / len(whole)
