@@ -33,10 +33,13 @@ ARRAYS = {"<i4", "<f4", "|b1"}
 def to_bytes(value: Any) -> bytes:
     r"""Write an episode, a group, or any part of one.
 
-    >>> from_bytes(to_bytes(message.Text("é\ud800"))).text == "é\ud800"
+    Halves of a character that stand side by side stay two: JSON's escapes would join them.
+
+    >>> from_bytes(to_bytes(message.Text("é\ud83d\ude00"))).text == "é\ud83d\ude00"
     True
     """
-    return json.dumps(encode(value), separators=(",", ":")).encode()
+    text = json.dumps(encode(value), separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def from_bytes(data: bytes) -> Any:

@@ -63,8 +63,9 @@ class TorchEngine:
     tokens in a step is rounded up to whole tiles of the matrix kernels, every token is one query over keys
     padded with exact zeros to whole vectors, and random numbers are a function of request seed and
     position. Whether this machine's kernels hold to that is tried at the start, with the weights at hand.
-    It holds between runs with the same library, machine and number of threads. Otherwise log-probs are
-    within 1e-5 of the trainer's (float32), in both modes.
+    It holds between runs with the same library, machine and number of threads. In both modes log-probs are
+    within 1e-5 of the exact ones for float32 weights of the usual size; like those of any float32 pass, the
+    trainer's too, their rounding errors grow with the weights.
 
     Qwen2, Qwen3 and Llama go through a packed pass of our own over the model's parameters. Any other model,
     or kernels that fail the trial, go through the model's modules, deterministic one token at a time: right

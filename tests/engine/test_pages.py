@@ -1,8 +1,11 @@
 """Rows that share pages: each reads as if it were alone, and a prefix is held once."""
 
 import asyncio
-import itertools
-from collections.abc import Callable
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,46 +15,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from torch import Tensor
 
-import agentrl.engine.kv as kv
 import agentrl.engine.pages as pages
 from agentrl.engine.complete import complete
-from agentrl.engine.kv import KVPool, Shape
-from agentrl.engine.pages import PAGE, Pages
+from agentrl.engine.kv import KVPool
+from agentrl.engine.pages import PAGE
 from agentrl.engine.protocol import Completion, Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.episode import as_ids
 from agentrl.errors import EngineError
+from tests.engine.rows import read, shape, write
 from tests.engine.talks import Talk, all_talks, alone, assert_same_bits, talks
 
 MakeModel = Callable[..., Any]
 rows = st.integers(0, 4)
 MAX_LENGTH = 640
-
-
-def shape(head_dim: int, dtype: torch.dtype = torch.float32, layers: int = 2) -> Shape:
-    return Shape(layers=layers, heads=1, head_dim=head_dim, dtype=dtype, device=torch.device("cpu"))
-
-
-def write(pool: KVPool, row: int, begin: int, numbers: Tensor) -> None:
-    """Write positions begin.. of a row as a step does: [N] becomes all numbers of a position."""
-    count = len(numbers)
-    positions = begin + torch.arange(count)
-    places = pool.places(torch.full((count,), row), positions)
-    for layer in range(pool.shape.layers):
-        pairs = (numbers + layer)[:, None, None].expand(count, 2, pool.shape.head_dim)
-        pool.write(layer, places, pairs.to(pool.shape.dtype))
-
-
-def read(pool: KVPool, row: int, length: int) -> list[list[float]]:
-    """What the first positions hold: of each layer, keys and values, which must be one number a position."""
-    found = []
-    for layer in range(pool.shape.layers):
-        for pairs in (pool.keys[layer][row, 0, :length], pool.values[layer][row, 0, :length]):
-            assert torch.equal(pairs, pairs[:, :1].expand_as(pairs))
-            found.append((pairs[:, 0].float() - layer).tolist())
-    return found
 
 
 class Rows(RuleBasedStateMachine):
@@ -152,47 +130,32 @@ def test_forks_of_forks_survive_their_ancestors() -> None:
         assert read(pool, row, length + 16) == [want.tolist()] * 4
 
 
-def test_with_few_mappings_left_forks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = [4 * 12 * 4, 0]  # enough for four forks, then nothing
-    monkeypatch.setattr(pages, "num_maps", lambda: -left.pop(0))
-    monkeypatch.setattr(pages, "max_maps", lambda: 0)
-    pool = KVPool(shape(16), rows=8, positions=1024)
-    write(pool, 0, 0, torch.arange(1024.0))
-    alone = pool.allocated_bytes
-    for row in range(1, 8):
-        pool.fork(0, row, 1000)
-        assert read(pool, row, 1000) == read(pool, 0, 1000)
-    assert 4 * alone < pool.allocated_bytes < 5 * alone, "four forks shared, three copied"
-
-
 def test_a_process_knows_its_mappings() -> None:
     assert 10 < pages.num_maps() < pages.max_maps()
 
 
-@pytest.mark.parametrize("refused", range(4))
-def test_where_the_kernel_refuses_a_mapping_a_fork_copies(
-    refused: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    pool = KVPool(shape(32), rows=3, positions=1024)
-    for row in range(3):
-        write(pool, row, 0, torch.arange(1000.0) + row)
-    number, really = itertools.count(), Pages._map
-
-    def map_(self: Pages, *where: int) -> None:
-        if next(number) == refused:
-            raise OSError(12, "Cannot allocate memory")
-        really(self, *where)
-
-    monkeypatch.setattr(Pages, "_map", map_)
-    pool.fork(0, 1, 900)
-    assert "a fork copies" in caplog.text
-    write(pool, 1, 900, torch.full((50,), 7.0))
-    assert read(pool, 1, 950) == [[float(i) for i in range(900)] + [7.0] * 50] * 4
-    for row in (0, 2):
-        assert read(pool, row, 1000) == [[float(i + row) for i in range(1000)]] * 4
+def starved(name: str) -> str:
+    """Run one of `starved.py`'s functions in a process of its own; gives what it said."""
+    command = [sys.executable, "-m", "tests.engine.starved", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
-@pytest.mark.parametrize("name", ["resize", "fork", "own"])
+def test_the_last_mappings_are_left_to_others() -> None:
+    assert "cannot map" not in starved("few_mappings")
+
+
+def test_where_the_kernel_refuses_a_mapping_a_fork_copies() -> None:
+    said = starved("no_mapping")
+    assert said.count("cannot map pages of keys and values: a fork copies its keys and values") > 2
+
+
+def test_without_memory_to_grow_an_engine_answers_everybody() -> None:
+    assert "the engine died: RuntimeError" in (said := starved("no_memory")) and "can't allocate" in said
+
+
+@pytest.mark.parametrize("name", ["fork", "own"])
 def test_an_engine_that_dies_while_it_makes_room_answers_everybody(
     name: str, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +193,17 @@ def test_shared_pages_change_no_bit(
         assert_same_bits(a.got, want)
 
 
-def test_a_group_holds_its_prompt_once(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def no_files_in_memory() -> Iterator[None]:
+    """No file of this process may hold more than a page."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (pages.PAGE, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_group_holds_its_prompt_once(make_model: MakeModel, caplog: pytest.LogCaptureFixture) -> None:
+    """And where the system gives no files in memory, each attempt has a copy."""
     model, prompt = long_model(make_model), as_ids(np.arange(400) % 60)
 
     async def group() -> tuple[list[Completion], int]:
@@ -242,8 +215,10 @@ def test_a_group_holds_its_prompt_once(make_model: MakeModel, monkeypatch: pytes
         return done, kv_bytes
 
     shared, memory = asyncio.run(group())
-    monkeypatch.setattr(kv, "_pages", lambda *size: None)
-    copied, whole = asyncio.run(group())
+    assert "no memory that rows can share" not in caplog.text
+    with no_files_in_memory():
+        copied, whole = asyncio.run(group())
+    assert "no memory that rows can share" in caplog.text
     assert memory < whole / 8
     for got, want in zip(shared, copied, strict=True):
         assert_same_bits(got, want)
