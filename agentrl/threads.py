@@ -27,6 +27,7 @@ class OwnThread:
         self._name = name
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._alive = False
         self._waiting: asyncio.Future[Any] | None = None
         self._num_given = self._num_done = 0
         self._began = self._used = 0.0
@@ -34,14 +35,22 @@ class OwnThread:
     async def run(self, function: Callable[..., Result], *args: Any) -> Result:
         """Run `function(*args)` there and give its result or exception."""
         loop = asyncio.get_running_loop()
-        self._waiting = loop.create_future()
-        self._num_given += 1
-        self._jobs.put((loop, self._waiting, lambda: function(*args)))
+        self._waiting = waiting = loop.create_future()
+        self._jobs.put((loop, waiting, lambda: function(*args)))
         if self._thread is None:  # behind the first job, so that it need not wait for it
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
-        result: Result = await self._waiting
+            self._start()
+        self._num_given += 1
+        result: Result = await waiting
         return result
+
+    def _start(self) -> None:
+        try:
+            self._thread = _thread(self._work, self._name)
+        except RuntimeError:  # the system has no more threads; the job is the caller's again
+            self._jobs.get_nowait()
+            self._waiting = None
+            raise
+        self._alive = True
 
     @property
     def busy(self) -> bool:
@@ -52,7 +61,7 @@ class OwnThread:
     def cpu_seconds(self) -> float:
         """Processor time of the function that runs there now, or of the last one."""
         thread = self._thread
-        if not self.busy or thread is None or thread.ident is None or not thread.is_alive():
+        if not self.busy or thread is None or thread.ident is None or not self._alive:
             return self._used
         return time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) - self._began
 
@@ -61,12 +70,12 @@ class OwnThread:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
         self._jobs.put(None)
-        if self._thread is not None and not await self._join(self._thread, seconds):
-            LEFT_BEHIND.add(self._name, self._thread.is_alive)
+        if not await self._ended(seconds):
+            LEFT_BEHIND.add(self._name, lambda: self._alive)
 
-    async def _join(self, thread: threading.Thread, seconds: float) -> bool:
+    async def _ended(self, seconds: float) -> bool:
         deadline, pause = time.monotonic() + seconds, 1e-4
-        while thread.is_alive():
+        while self._alive:
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(pause)
@@ -85,6 +94,22 @@ class OwnThread:
             self._num_done += 1
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left who waits
                 loop.call_soon_threadsafe(_settle, future, value, error)
+        self._alive = False
+
+
+class _Unawaited(threading.Event):
+    """`Thread.start` waits for it until the thread runs: 0.1 s where 256 episodes begin."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return True
+
+
+def _thread(work: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread; where Python names the event otherwise, that takes longer and is as right."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread._started = _Unawaited()  # type: ignore[attr-defined]
+    thread.start()
+    return thread
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
