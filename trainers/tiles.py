@@ -22,6 +22,8 @@ SMALL_AREA = 2**14
 """Pairs of query and key below which another tile costs more than padding."""
 LARGE_AREA = 2**24
 """Most pairs of a tile of several rows: bounds the masks."""
+HALVED = 64
+"""Queries from which a masked tile is attended in halves on a CPU: its kernel computes what is masked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,9 +37,39 @@ class Tile:
     """[B, 1, Q, K], 0 where a query sees a key, else -inf; None: causal over one and the same tokens."""
 
     @property
+    def parts(self) -> list[tuple[int, int, int]]:
+        """Runs of queries (first, last + 1) and the keys they need: a first half sees none of the second."""
+        queries, keys = self.num_queries, self.num_keys
+        if self.mask is None or self.mask.is_cuda or queries < HALVED:
+            return [(0, queries, keys)]
+        middle = queries // 2
+        return [(0, middle, keys - queries + middle), (middle, queries, keys)]
+
+    @property
     def area(self) -> int:
-        """Pairs of query and key."""
-        return self.size * self.num_queries * self.num_keys
+        """Pairs of query and key that are computed."""
+        return self.size * sum((end - begin) * keys for begin, end, keys in self.parts)
+
+    def attend(self, query_QHD: Tensor, key_KGD: Tensor, value_KGD: Tensor, *, scale: float | None) -> Tensor:
+        """Give the attention of the tile's pieces, one behind the other, [B * Q, H, D]."""
+        query_BHQD, key_BGKD, value_BGKD = (
+            x.view(self.size, -1, *x.shape[1:]).transpose(1, 2) for x in (query_QHD, key_KGD, value_KGD)
+        )
+        found = [
+            scaled_dot_product_attention(
+                query_BHQD[:, :, begin:end],
+                key_BGKD[:, :, :seen],
+                value_BGKD[:, :, :seen],
+                attn_mask=None
+                if self.mask is None
+                else self.mask[:, :, begin:end, :seen].to(query_QHD.dtype),
+                is_causal=self.mask is None,
+                scale=scale,
+                enable_gqa=query_BHQD.shape[1] > key_BGKD.shape[1],
+            ).transpose(1, 2)
+            for begin, end, seen in self.parts
+        ]
+        return (found[0] if len(found) == 1 else torch.cat(found, 1)).flatten(0, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,20 +116,9 @@ class Tiles:
         share = query_HTD.shape[0] // key_GTD.shape[0]
         results = []
         for tile, query, key, value in zip(self.tiles, queries, keys, values, strict=True):
-            grouped = share > 1
-            if grouped and key.is_cuda and tile.mask is not None:  # no CUDA kernel takes both
+            if key.is_cuda and tile.mask is not None:  # no CUDA kernel takes a mask and groups of heads
                 key, value = (x.repeat_interleave(share, dim=1) for x in (key, value))
-                grouped = False
-            found_BHQD = scaled_dot_product_attention(
-                query.view(tile.size, tile.num_queries, *query.shape[1:]).transpose(1, 2),
-                key.view(tile.size, tile.num_keys, *key.shape[1:]).transpose(1, 2),
-                value.view(tile.size, tile.num_keys, *value.shape[1:]).transpose(1, 2),
-                attn_mask=None if tile.mask is None else tile.mask.to(query.dtype),
-                is_causal=tile.mask is None,
-                scale=scale,
-                enable_gqa=grouped,
-            )
-            results.append(found_BHQD.transpose(1, 2).flatten(0, 1))
+            results.append(tile.attend(query, key, value, scale=scale))
         return torch.cat(results).index_select(0, self.back_T)
 
     @staticmethod

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from agentrl.errors import ConfigError
+from agentrl.trainers import tiles
 from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row
 from agentrl.trainers.forward import Forward, Scores
@@ -62,9 +63,11 @@ def test_every_path_gives_the_log_probs_and_gradients_of_the_model(name: str) ->
             assert_same(padded, outcome(model, rows, path, max_tokens=max_tokens))
 
 
+@pytest.mark.parametrize("halved", [2, tiles.HALVED])
 @pytest.mark.parametrize("path", ["packed", "shared"])
-def test_no_row_sees_another(path: Path) -> None:
+def test_no_row_sees_another(path: Path, halved: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands in one row, the others' log-probs keep every bit."""
+    monkeypatch.setattr(tiles, "HALVED", halved)
     model, rows = family("qwen3"), random_rows(8, seed=2)
     forward = Forward(model, path=path)
     other = rows[3].ids.copy()
@@ -78,14 +81,16 @@ def test_no_row_sees_another(path: Path) -> None:
         assert torch.equal(before[index], after[index]) == (index != 3)
 
 
-@given(TREES, st.integers(0, 2**31))
-def test_a_tree_teaches_what_its_leaves_teach_one_by_one(tree: Branch, seed: int) -> None:
+@given(TREES, st.integers(0, 2**31), st.sampled_from([2, tiles.HALVED]))
+def test_a_tree_teaches_what_its_leaves_teach_one_by_one(tree: Branch, seed: int, halved: int) -> None:
     """A token that several leaves share has the sum of their gradients, each with its own advantage."""
     rows, model = leaves(tree), MODEL
     weight_N = torch.randn(sum(len(r.positions) for r in rows), generator=torch.Generator().manual_seed(seed))
     flat = outcome(model, rows, "padded", weight_N=weight_N)
-    for max_tokens in (4096, 12):
-        assert_same(flat, outcome(model, rows, "shared", weight_N=weight_N, max_tokens=max_tokens))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "HALVED", halved)
+        for max_tokens in (4096, 12):
+            assert_same(flat, outcome(model, rows, "shared", weight_N=weight_N, max_tokens=max_tokens))
 
 
 MODEL = family("qwen2")
