@@ -19,6 +19,7 @@ from agentrl.message import Action
 
 Kind = Literal["prompt", "action", "observation", "forced"]
 Origin = Literal["policy", "expert", "hinted", "replayed"]
+ColumnName = Literal["logp", "untempered", "entropy", "version", "teacher"]
 Finish = Literal["terminated", "truncated", "max_turns", "max_context", "failed"]
 TRUNCATED: frozenset[Finish] = frozenset({"truncated", "max_turns", "max_context"})
 Ids = NDArray[np.int32]
@@ -80,8 +81,8 @@ class Segment:
                 raise ValueError(f"a segment of kind {self.kind!r} with log-probs: only actions are sampled")
             if len(self.columns) != len(self.ids):
                 raise ValueError(f"{len(self.ids)} ids with {len(self.columns)} column values: need one each")
-            if not np.isfinite(self.columns.logp).all():
-                raise ValueError("a behaviour log-prob is not finite")
+            if not (np.isfinite(self.columns.logp) & np.isfinite(self.columns.untempered)).all():
+                raise ValueError("a log-prob of a sampled token is not finite")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -128,7 +129,7 @@ class Context:
         """Turn number of each token."""
         return self._spread(lambda s: np.full(len(s), s.turn, dtype=np.int32), np.dtype(np.int32))
 
-    def column(self, name: Literal["logp", "untempered", "entropy", "teacher"]) -> Floats:
+    def column(self, name: ColumnName) -> Floats:
         """One column over the whole context, NaN where nothing was sampled."""
 
         def one(segment: Segment) -> Floats:

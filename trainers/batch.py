@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentrl.episode import Context, ScoredEpisode, ScoredGroup
+from agentrl.episode import ColumnName, Context, ScoredEpisode, ScoredGroup
 
-ColumnName = Literal["logp", "untempered", "entropy", "teacher"]
 SAMPLED_COLUMNS: dict[str, ColumnName] = {
     "behaviour": "logp",
     "untempered": "untempered",
     "sampled_entropy": "entropy",
+    "sampled_version": "version",
 }
 
 
@@ -70,7 +70,8 @@ class TrainBatch:
     episode_N: Tensor
     turn_N: Tensor
     columns: Mapping[str, Tensor] = field(default_factory=dict)
-    """Each [N]: `behaviour`, `untempered`, `sampled_entropy` (NaN where nothing was sampled), annotations."""
+    """Each [N]: `behaviour`, `untempered`, `sampled_entropy` and `sampled_version` (NaN where nothing was
+    sampled), annotations."""
 
     @property
     def num_tokens(self) -> int:

@@ -5,6 +5,7 @@ Dropout is off: the ratio of new to old probability must compare like with like.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Forward:
         checkpointing: bool = False,
     ) -> None:
         self.model, self.max_tokens, self.precision = model, max_tokens, precision
+        self.compute = None if precision == "fp32" else torch.bfloat16
         self.checkpointing = checkpointing
         self.model.eval()
         self.head = output_head(model)
@@ -97,6 +99,16 @@ class Forward:
             return Scores(logp_N)
         return Scores(logp_N, torch.cat([p.entropy_N for p in parts if p.entropy_N is not None])[back])
 
+    def rounding(self, rows: Sequence[Row], dtype: torch.dtype, *, temperature: float = 1.0) -> Tensor:
+        """How far log-probs of a type of 16 bits are from those of float32, of each trained token, [N]."""
+        found = []
+        for compute in (None, dtype):
+            forward = copy.copy(self)
+            forward.compute = compute
+            with torch.no_grad():
+                found.append(forward(rows, temperature=temperature).logp_N)
+        return (found[0] - found[1]).abs()
+
     def run(self, one: Pass, *, temperature: float = 1.0, entropy: bool = False) -> Scores:
         """Score the trained tokens of one pass, in the order of its rows."""
         hidden_UD = self._hidden(one)
@@ -104,7 +116,7 @@ class Forward:
             self.model.config,
             temperature=temperature,
             chunk=CHUNK.get(self.device.type, LARGE_CHUNK),
-            compute=None if self.precision == "fp32" else torch.bfloat16,
+            compute=self.compute,
         )
         target_U = one.target_U.to(self.device)
         logp_N, entropy_N = token_scores(hidden_UD, self.head, target_U, shape=shape, entropy=entropy)
@@ -128,9 +140,9 @@ class Forward:
         return hidden_BTD.flatten(0, 1).index_select(0, one.scored_U.to(self.device))
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "fp32":
+        if self.compute is None:
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=self.compute)
 
     def _checked(self, path: Path) -> Path:
         """Try both ways on three short rows: a model that mixes tokens in its own way must not run packed."""
@@ -139,7 +151,7 @@ class Forward:
             return path if can_pack(self.model) else "padded"
         kind = type(self.model).__name__
         rows = _trial_rows(len(self.head.weight))
-        wanted, self.precision = self.precision, "fp32"
+        wanted, self.compute = self.compute, None
         with torch.no_grad():
             padded = self.run(padded_pass(rows, [0, 1, 2])).logp_N
             if not _alike(padded, self._whole(rows)):
@@ -149,7 +161,7 @@ class Forward:
             same = can_pack(self.model) and _alike(
                 padded, self.run(packed_pass(rows, [0, 1, 2], shared=True)).logp_N
             )
-        self.precision = wanted
+        self.compute = wanted
         if not same and path not in ("auto", "padded"):
             raise ConfigError(f"path={path!r}: {kind} does not run packed; use 'padded', or 'auto'")
         return path if same else "padded"

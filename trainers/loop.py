@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -18,11 +18,11 @@ from agentrl.errors import ConfigError
 from agentrl.left_behind import LEFT_BEHIND
 from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.task import TaskSource, derive_seed
-from agentrl.trainers.batch import TrainBatch, make_batch
+from agentrl.trainers.batch import Row, TrainBatch, make_batch
 from agentrl.trainers.checkpoints import load_weights
 from agentrl.trainers.failures import FailureShares, FailureWatch
 from agentrl.trainers.metrics import RolloutStats, StepMetrics
-from agentrl.trainers.parts import StepContext, StepEnd
+from agentrl.trainers.parts import Mismatch, StepContext, StepEnd
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.signal import Signal
@@ -120,7 +120,6 @@ class Loop:
         batch, advantage_N, stats = await asyncio.to_thread(self._train, scored, context)
         trained = time.perf_counter()
         if not stats.skipped:
-            self._compare(groups, stats, context)
             await self._publish()
         clock = Clock(begin, collected, trained, time.perf_counter(), _since(busy, self.engine))
         metrics = self._metrics(groups, scored, batch, advantage_N, stats, clock, context)
@@ -144,18 +143,17 @@ class Loop:
     async def _publish(self) -> None:
         await self.verifier.publish(self.engine, self.updater.named_tensors(), self.updater.version)
 
-    def _compare(self, groups: tuple[Group, ...], stats: PolicyStats, context: StepContext) -> None:
-        """Compare engine and trainer where both used the same weights and the same distribution."""
+    def _judge(self, mismatch: Mismatch, rows: Sequence[Row]) -> None:
+        """Stop where engine and trainer give other probabilities under the same weights."""
         whole = self.sampling.top_p == 1.0 and self.sampling.top_k == 0
-        fresh = RolloutStats.of(groups, version=context.version).staleness == 0
-        if fresh and (whole or self.recipe.temperature == 1.0):
+        if rows and (whole or self.recipe.temperature == 1.0):
             self.verifier.compare(
                 self.engine,
                 self.updater.forward,
-                mean=stats.mismatch_mean,
-                largest=stats.mismatch_max,
-                first=stats.mismatch_first,
-                version=context.version,
+                mismatch,
+                rows=rows,
+                temperature=self.recipe.temperature,
+                version=self.updater.version,
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,6 +182,7 @@ class Loop:
             num_steps=self.recipe.steps,
             version=self.updater.version,
             scorer=lambda rows: self.updater.score(rows, temperature=self.recipe.temperature, entropy=True),
+            judge=self._judge,
             state=self.state,
             comm=self.updater.comm,
         )

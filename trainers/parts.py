@@ -39,6 +39,25 @@ READABLE = frozenset(
 Bound = Tensor | float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """How far engine and trainer are apart on tokens that both have scored, in nats."""
+
+    mean: float = 0.0
+    largest: float = 0.0
+    first: float = 0.0
+    """Mean over first turns, before which nothing was written but the prompt."""
+
+    @classmethod
+    def of(cls, distance_N: Tensor, turn_N: Tensor) -> Mismatch:
+        """Sum up distances; none is no distance."""
+        if not len(distance_N):
+            return cls()
+        first_N = distance_N[turn_N == 0]
+        first = float(first_N.mean()) if len(first_N) else 0.0
+        return cls(mean=float(distance_N.mean()), largest=float(distance_N.max()), first=first)
+
+
 @dataclass(slots=True, kw_only=True)
 class StepContext:
     """Where the run stands; the same object goes through all parts of a step."""
@@ -49,6 +68,8 @@ class StepContext:
     """Weights that the step starts from."""
     scorer: Callable[[Sequence[Row]], Scores] | None = None
     """Further passes of the present policy without gradient, for transforms that need them."""
+    judge: Callable[[Mismatch, Sequence[Row]], None] | None = None
+    """Looks at the distance to the engine, and may stop the run, before the step's first optimiser step."""
     state: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What parts keep from step to step: part name, then task id; JSON data, checkpointed."""
     comm: Comm = field(default_factory=LocalComm)

@@ -12,7 +12,7 @@ from agentrl.task import derive_seed
 from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import TrainBatch
 from agentrl.trainers.forward import Scores
-from agentrl.trainers.parts import StepContext, Tokens, Totals
+from agentrl.trainers.parts import Mismatch, StepContext, Tokens, Totals
 from agentrl.trainers.policy import PolicyStats, plan_minibatches, policy_loss, units_of
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.signal import Move, spread_out
@@ -47,6 +47,7 @@ class PolicyStep:
         self.groups = batch.group_E.tolist()
         self.records: dict[str, Tensor] = {}
         self.means: dict[str, Tensor] = {}
+        self.judged = False
 
     def run(self) -> PolicyStats:
         """Take all optimiser steps."""
@@ -61,7 +62,7 @@ class PolicyStep:
         losses, norms, tokens = zip(*done, strict=True)
         records = {name: float(value) for name, value in self.records.items()}
         records |= {name: float(total / count) for name, (total, count) in self.means.items()}
-        mean, largest, first = self._mismatch()
+        mismatch = self._mismatch(self.first_N.isfinite())
         move = self._move([i for _, rows in plan for i in rows])
         return PolicyStats(
             skipped=False,
@@ -70,9 +71,9 @@ class PolicyStep:
             loss=sum(losses) / len(done),
             grad_norm=sum(norms) / len(done),
             clip_share=records.pop("clipped", 0.0) / max(sum(tokens), 1.0),
-            mismatch_mean=mean,
-            mismatch_max=largest,
-            mismatch_first=first,
+            mismatch_mean=mismatch.mean,
+            mismatch_max=mismatch.largest,
+            mismatch_first=mismatch.first,
             moved=None if move is None else move.size,
             moved_right=None if move is None else move.direction,
             records=records,
@@ -140,6 +141,7 @@ class PolicyStep:
             temperature=self.recipe.temperature,
             entropy="entropy" in self.spec.during,
         )
+        self._judge()
         return value, self.updater.apply(value), tokens
 
     def _tokens(self, rows: list[int], scores: Scores, totals: Totals) -> Tokens:
@@ -169,16 +171,18 @@ class PolicyStep:
         ranges = [np.arange(self.starts[i], self.starts[i + 1]) for i in rows]
         return torch.from_numpy(np.concatenate(ranges)).to(self.advantage_N.device)
 
-    def _mismatch(self) -> tuple[float, float, float]:
-        """Mean and largest distance between engine and trainer over tokens that both have scored.
+    def _judge(self) -> None:
+        """Before the first optimiser step, show how far tokens of the present weights are from the engine."""
+        if self.context.judge is None or self.judged:
+            return
+        self.judged = True
+        fresh_N = (self.columns["sampled_version"] == self.context.version) & self.first_N.isfinite()
+        numbers = np.flatnonzero(np.add.reduceat(fresh_N.cpu().numpy(), self.starts[:-1]))
+        self.context.judge(self._mismatch(fresh_N), [self.batch.rows[i] for i in numbers])
 
-        The third is the mean over first turns, before which nothing was written but the prompt.
-        """
+    def _mismatch(self, where_N: Tensor) -> Mismatch:
+        """Compare engine and trainer over some of the tokens that both have scored."""
         engine_N = self.columns["untempered" if self.recipe.temperature == 1.0 else "behaviour"]
-        distance_N = (self.first_N - engine_N).abs()
-        seen_N = distance_N.isfinite()
-        if not bool(seen_N.any()):
-            return 0.0, 0.0, 0.0
-        first_N = distance_N[seen_N & (self.batch.turn_N.to(seen_N.device) == 0)]
-        first = float(first_N.mean()) if len(first_N) else 0.0
-        return float(distance_N[seen_N].mean()), float(distance_N[seen_N].max()), first
+        seen_N = where_N & engine_N.isfinite()
+        distance_N = (self.first_N - engine_N).abs()[seen_N]
+        return Mismatch.of(distance_N, self.batch.turn_N.to(seen_N.device)[seen_N])

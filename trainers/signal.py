@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from agentrl.trainers.batch import TrainBatch
+
+Chosen = TypeVar("Chosen")
 
 Numbers = NDArray[np.float64]
 PROBED = 16
@@ -75,7 +78,7 @@ class Move:
         return cls(size=float(np.abs(change).mean()), direction=correlation(earned_R, mean_R))
 
 
-def spread_out(rows: Sequence[int], count: int = PROBED) -> list[int]:
+def spread_out(rows: Sequence[Chosen], count: int = PROBED) -> list[Chosen]:
     """Choose some of the rows, evenly.
 
     >>> spread_out([2, 3, 5, 7, 11], 2)

@@ -15,7 +15,7 @@ async def complete(engine: Engine, ids: Sequence[int] | Ids, sampling: Sampling,
     """Give what `engine.generate` streams as one piece.
 
     Raises:
-        EngineError: The engine died, or its stream ended without a finish.
+        EngineError: The engine died, its stream ended without a finish, or a token came without a log-prob.
         ConfigError: The prompt does not fit.
     """
     prompt = ids.tolist() if isinstance(ids, np.ndarray) else ids
@@ -24,6 +24,10 @@ async def complete(engine: Engine, ids: Sequence[int] | Ids, sampling: Sampling,
         chunks.append(chunk)
     if not chunks or chunks[-1].finish is None:
         raise EngineError(f"the engine's stream ended after {len(chunks)} chunks without a finish")
+    return _checked(_joined(chunks))
+
+
+def _joined(chunks: Sequence[Chunk]) -> Completion:
     last = chunks[-1]
     assert last.finish is not None
     if len(chunks) == 1:
@@ -35,3 +39,14 @@ async def complete(engine: Engine, ids: Sequence[int] | Ids, sampling: Sampling,
         version=np.concatenate([c.columns.version for c in chunks]),
     )
     return Completion(ids=np.concatenate([c.ids for c in chunks]), columns=columns, finish=last.finish)
+
+
+def _checked(completion: Completion) -> Completion:
+    columns = completion.columns
+    wrong = np.flatnonzero(~(np.isfinite(columns.logp) & np.isfinite(columns.untempered)))
+    if len(wrong):
+        raise EngineError(
+            f"{len(wrong)} of {len(columns)} sampled tokens came without a finite log-prob, "
+            f"the first at place {wrong[0]}"
+        )
+    return completion

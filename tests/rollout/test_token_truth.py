@@ -29,6 +29,7 @@ from agentrl.task import Task
 from agentrl.trainers.batch import Row
 from agentrl.trainers.tiny.play import Played as Demonstration
 from agentrl.trainers.tiny.play import context_of
+from tests.counts import at_most
 from tests.rollout.crowd import Crowd
 from tests.rollout.truths import (
     Played,
@@ -104,6 +105,7 @@ async def play(kit: Kit, world: World, script: Sequence[Move], **settings: Any) 
 
 
 @pytest.mark.parametrize("name", KITS)
+@at_most(250)
 @given(
     shown=st.lists(texts, min_size=1, max_size=2),
     told=st.lists(texts, min_size=1, max_size=3),
@@ -162,6 +164,7 @@ def test_tokens_are_the_truth(
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "modules"])
 @pytest.mark.parametrize("name", ["tiny", "hermes"])
+@at_most(250)
 @given(
     told=st.lists(texts, min_size=1, max_size=3),
     rows=st.integers(1, 4),
@@ -212,6 +215,7 @@ GOING_ON = st.sampled_from(
 
 
 @pytest.mark.parametrize("name", ["tiny", "hermes"])
+@at_most(250)
 @given(
     told=st.lists(texts, min_size=1, max_size=3),
     earlier=st.lists(GOING_ON, min_size=0, max_size=2),

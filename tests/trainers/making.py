@@ -1,6 +1,7 @@
 """Small models, episodes and batches for the tests of the trainers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,21 +22,23 @@ from agentrl.episode import (
 VOCABULARY = 17
 
 
-def small_model(*, seed: int = 0, tied: bool = True, dtype: torch.dtype = torch.float32) -> Qwen2ForCausalLM:
+def small_model(
+    *, seed: int = 0, tied: bool = True, dtype: torch.dtype = torch.float32, **settings: Any
+) -> Qwen2ForCausalLM:
     """A Qwen2 of a few thousand parameters, with weights large enough to have opinions."""
     torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        tie_word_embeddings=tied,
-    )
-    model = Qwen2ForCausalLM(config)
+    usual = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.3,
+        "tie_word_embeddings": tied,
+    }
+    model = Qwen2ForCausalLM(Qwen2Config(**{**usual, **settings}))
     torch.nn.Module.to(model, dtype)
     return model
 

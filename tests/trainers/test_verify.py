@@ -25,6 +25,7 @@ from agentrl.trainers.batch import Row
 from agentrl.trainers.forward import Forward, Precision
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.loop import Loop
+from agentrl.trainers.parts import Mismatch
 from agentrl.trainers.updater import Updater
 from agentrl.trainers.verify import LIMITS, Verifier, WeightsDiffer
 from tests.trainers.making import VOCABULARY, episode, small_model
@@ -186,6 +187,7 @@ class Cached:
 
     updater: Updater
     stale: bool
+    odd: bool = False
     prompt: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     kept: Any = None
     version: int = -1
@@ -211,6 +213,7 @@ class Cached:
             logps.append(float(logits.log_softmax(-1)[last]))
         values = torch.tensor(logps).numpy()
         versions = as_ids([self.updater.version] * len(ids))
+        versions[0] -= self.odd
         columns = Columns(logp=values, untempered=values, entropy=-values, version=versions)
         action = Segment(kind="action", ids=as_ids(ids), columns=columns)
         context = Context(segments=(Segment(kind="prompt", ids=as_ids(self.prompt)), action))
@@ -218,8 +221,10 @@ class Cached:
         return replace(episode(f"{item.group_id}/{index}", reward, context), group_id=item.group_id)
 
 
-def train_cached(*, stale: bool) -> list[Any]:
-    async def run() -> list[Any]:
+def train_cached(*, stale: bool, odd: bool = False) -> tuple[list[Any], Updater, BaseException | None]:
+    """Train; gives the metrics, the trainer and what stopped it. `odd`: a token has another version."""
+
+    async def run() -> tuple[list[Any], Updater, BaseException | None]:
         recipe = grpo(
             steps=4, groups_per_step=2, group_size=6, learning_rate=1e-3, warmup_steps=0, stop_success=0
         )
@@ -228,23 +233,28 @@ def train_cached(*, stale: bool) -> list[Any]:
         loop = Loop(
             recipe=recipe,
             tasks=SeededTasks(),
-            strategy=Cached(updater, stale),
+            strategy=Cached(updater, stale, odd=odd),
             engine=engine,
             updater=updater,
         )
         try:
-            return await loop.run()
+            return await loop.run(), updater, None
+        except WeightsDiffer as error:
+            return loop.done, updater, error
         finally:
             await engine.close()
 
     return asyncio.run(run())
 
 
-def test_a_stale_prefix_cache_stops_the_run() -> None:
-    assert len(train_cached(stale=False)) == 4
-    with pytest.raises(WeightsDiffer, match="under version 1: .*cached under older weights") as stopped:
-        train_cached(stale=True)
-    assert "allowed in float32: 0.0001 and 0.01" in str(stopped.value)
+@pytest.mark.parametrize("odd", [False, True], ids=["", "one token of another version"])
+def test_a_stale_prefix_cache_stops_the_run_before_it_learns_from_it(odd: bool) -> None:
+    done, _, stopped = train_cached(stale=False, odd=odd)
+    assert len(done) == 4 and stopped is None
+    done, updater, stopped = train_cached(stale=True, odd=odd)
+    assert len(done) == updater.version == 1, "the second update was not made"
+    assert "under version 1" in str(stopped) and "cached under older weights" in str(stopped)
+    assert "allowed in float32: 0.0001 and 0.01" in str(stopped)
 
 
 @pytest.mark.parametrize(
@@ -253,10 +263,13 @@ def test_a_stale_prefix_cache_stops_the_run() -> None:
         (torch.float32, "fp32", 9e-5, 9e-3, None),
         (torch.float32, "fp32", 2e-4, 1e-3, "float32"),
         (torch.float32, "fp32", 0.0, 0.02, "float32"),
-        (torch.float32, "bf16", 0.09, 4.0, None),
-        (torch.bfloat16, "fp32", 0.09, 4.0, None),
-        (torch.bfloat16, "bf16", 0.11, 0.2, "bfloat16"),
-        (torch.float64, "bf16", 0.11, 0.2, "bfloat16"),
+        (torch.float32, "bf16", 0.004, 0.4, None),
+        (torch.bfloat16, "fp32", 0.004, 0.4, None),
+        (torch.bfloat16, "bf16", 0.03, 0.2, "bfloat16"),
+        (torch.float64, "bf16", 0.03, 0.2, "bfloat16"),
+        (torch.bfloat16, "bf16", 0.004, 6.0, "bfloat16"),
+        (torch.float16, "fp32", 0.01, 0.05, "float16"),
+        (torch.float16, "bf16", 0.004, 0.4, None),
     ],
 )
 def test_limits_are_those_of_the_coarser_type(
@@ -266,7 +279,8 @@ def test_limits_are_those_of_the_coarser_type(
         engine = TorchEngine(small_model(dtype=engine_type), capacity_rows=2)
         forward = Forward(small_model(), max_tokens=64, precision=precision)
         try:
-            Verifier().compare(engine, forward, mean=mean, largest=largest, version=1)
+            mismatch = Mismatch(mean=mean, largest=largest)
+            Verifier().compare(engine, forward, mismatch, rows=[row_of([1, 2], [3, 4])], version=1)
         finally:
             await engine.close()
 
@@ -275,6 +289,58 @@ def test_limits_are_those_of_the_coarser_type(
     else:
         with pytest.raises(WeightsDiffer, match=f"allowed in {name}"):
             asyncio.run(judge())
+
+
+def test_weights_of_16_bits_have_fixed_limits() -> None:
+    """There is nothing more exact to compare them with."""
+
+    async def judge(mean: float) -> None:
+        engine = TorchEngine(small_model(dtype=torch.bfloat16), capacity_rows=2)
+        forward = Forward(small_model(dtype=torch.bfloat16), max_tokens=64)
+        try:
+            rows = [row_of([1, 2], [3, 4])]
+            Verifier().compare(engine, forward, Mismatch(mean=mean, largest=4.0), rows=rows, version=1)
+        finally:
+            await engine.close()
+
+    asyncio.run(judge(0.09))
+    with pytest.raises(WeightsDiffer, match=r"allowed in bfloat16: 0\.1 and inf"):
+        asyncio.run(judge(0.11))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", [0.02, 0.1, 0.3])
+def test_in_16_bits_rounding_is_measured(dtype: torch.dtype, width: float) -> None:
+    """Where weights are wide, an honest engine is nats away; where they are not, a little is too much."""
+    shape: dict[str, Any] = {"num_hidden_layers": 6, "hidden_size": 64, "initializer_range": width}
+    rows, wrong = (
+        [
+            row_of(
+                [(3 * j + i + other) % VOCABULARY for j in range(20)],
+                [(7 * j + i) % VOCABULARY for j in range(10)],
+            )
+            for i in range(12)
+        ]
+        for other in (0, 1)
+    )
+    forward = Forward(small_model(**shape), max_tokens=256)
+
+    async def judge(fed: list[Row]) -> None:
+        engine = TorchEngine(small_model(dtype=dtype, **shape), capacity_rows=2)
+        try:
+            said_N = torch.cat(
+                [torch.from_numpy(await engine.score(r.ids.tolist()))[r.positions] for r in fed]
+            )
+            with torch.no_grad():
+                distance_N = (forward(rows).logp_N - said_N).abs()
+            mismatch = Mismatch.of(distance_N, torch.zeros(len(distance_N)))
+            Verifier().compare(engine, forward, mismatch, rows=rows, version=1)
+        finally:
+            await engine.close()
+
+    asyncio.run(judge(rows))
+    with pytest.raises(WeightsDiffer, match="allowed in"):
+        asyncio.run(judge(wrong))
 
 
 async def honest_updates(count: int, dtype: torch.dtype) -> tuple[float, float]:
@@ -301,9 +367,9 @@ async def honest_updates(count: int, dtype: torch.dtype) -> tuple[float, float]:
                 own_N = forward(rows).logp_N
             engine_N = torch.cat([torch.from_numpy(c.columns.untempered) for c in said])
             distance_N = (own_N - engine_N).abs()
-            mean, largest = float(distance_N.mean()), float(distance_N.max())
-            verifier.compare(engine, forward, mean=mean, largest=largest, version=number)
-            worst = max(worst[0], mean), max(worst[1], largest)
+            mismatch = Mismatch.of(distance_N, torch.zeros(len(distance_N)))
+            verifier.compare(engine, forward, mismatch, rows=rows, version=number)
+            worst = max(worst[0], mismatch.mean), max(worst[1], mismatch.largest)
     finally:
         await engine.close()
     return worst
