@@ -21,7 +21,9 @@ from tests.check.sound import SOUND
 
 HERE = Path(__file__).parent
 SECONDS = 2.0
-ONE_OF_EACH = list({check: kind for kind, (check, _) in FAULTS.items()}.values())
+LATER = faulty_pay.ExpertBreaksLater
+"""Its check finds it alone; where all are made, another one names it first."""
+ONE_OF_EACH = list({check: kind for kind, (check, _) in FAULTS.items() if kind is not LATER}.values())
 """A faulty environment for every check."""
 
 

@@ -18,6 +18,7 @@ from agentrl.engine.network import Network
 from agentrl.engine.protocol import Completion, Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.episode import as_ids
+from tests.counts import at_most
 from tests.engine.talks import Talk, all_talks, alone, assert_same_bits, talks
 
 MakeModel = Callable[..., Any]
@@ -26,6 +27,7 @@ BYTES_PER_POSITION = 2 * 2 * 2 * 8 * 4
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
+@at_most(250)
 @given(
     batch=talks(),
     rows=st.integers(1, 8),
