@@ -1,5 +1,6 @@
 """Padded, packed and shared passes say the same, and no row sees another."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.trainers.forests import (
     family,
     gemma2,
     leaves,
+    opt,
     outcome,
     random_rows,
 )
@@ -240,11 +242,13 @@ def test_the_model_is_left_as_it_was() -> None:
     assert [(m.training, getattr(m, "gradient_checkpointing", None)) for m in model.eval().modules()] == [
         (False, f) for _, f in flags
     ]
+    assert not any("forward" in vars(m) for m in model.modules())
 
 
+@pytest.mark.parametrize("make", [lambda: family("qwen3"), opt], ids=["qwen3", "functional dropout"])
 @pytest.mark.parametrize("path", ["padded", "shared"])
-def test_checkpoints_change_no_bit(path: Path) -> None:
-    model, rows = family("qwen3"), random_rows(9, seed=4)
+def test_checkpoints_change_no_bit(make: Callable[[], Any], path: Path) -> None:
+    model, rows = make(), random_rows(9, seed=4)
     plain = outcome(model, rows, path)
     again = outcome(model, rows, path, checkpointing=True)
     assert torch.equal(plain[0], again[0])
