@@ -25,6 +25,8 @@ class Pass:
 
     rows: list[int]
     """Which rows it scores."""
+    longest: int
+    """Tokens of the longest of them, the last one left out, which predicts nothing."""
     ids_BT: Tensor
     positions_BT: Tensor | None = None
     """None: each row counts from 0."""
@@ -165,6 +167,7 @@ def padded_pass(rows: Sequence[Row], chosen: list[int]) -> Pass:
     targets = np.concatenate([row.targets for row in members])
     return Pass(
         rows=chosen,
+        longest=width,
         ids_BT=torch.from_numpy(ids_BT),
         scored_U=torch.from_numpy(scored),
         target_U=torch.from_numpy(targets),
@@ -184,6 +187,7 @@ def packed_pass(rows: Sequence[Row], chosen: list[int], *, shared: bool) -> Pass
         expand = torch.from_numpy(back.reshape(-1))
     return Pass(
         rows=chosen,
+        longest=max(map(len, packed.places)),
         ids_BT=torch.from_numpy(packed.ids_T)[None],
         positions_BT=torch.from_numpy(packed.positions_T)[None],
         tiles=make_tiles(packed),
