@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -68,21 +68,29 @@ def tiled_attention(
 def _checkpointed(model: Any, *, tiled: bool) -> Iterator[None]:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    layers: list[Any] = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     again = partial(_tiled, model) if tiled else contextlib.nullcontext
-    function = partial(
+    once_more = partial(
         checkpoint,
         use_reentrant=False,
         preserve_rng_state=False,  # nothing is drawn: dropout is off
         context_fn=lambda: (contextlib.nullcontext(), again()),
     )
-    for layer in layers:
-        # A layer checkpoints only "in training"; its own parts stay in evaluation.
-        layer.gradient_checkpointing, layer.training = True, True
-        layer._gradient_checkpointing_func = function
+    # Not by the layer's own switch: that works only "in training", which turns dropout on.
+    with contextlib.ExitStack() as stack:
+        for layer in model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                stack.enter_context(_forward_by(once_more, layer))
+        yield
+
+
+@contextlib.contextmanager
+def _forward_by(call: Callable[..., Any], layer: nn.Module) -> Iterator[None]:
+    """Let `call` make a layer's forward pass."""
+    own = vars(layer).get("forward")  # somebody's hook
+    layer.forward = partial(call, layer.forward)
     try:
         yield
     finally:
-        for layer in layers:
-            layer.gradient_checkpointing, layer.training = False, False
-            del layer._gradient_checkpointing_func
+        del layer.forward
+        if own is not None:
+            layer.forward = own

@@ -26,13 +26,13 @@ def backward(
 ) -> float:
     """Add the gradient of a loss to the weights' own; gives the loss.
 
-    `units` are rows whose loss must be taken together. One that is too large for a pass is scored without
+    `units` are rows whose loss must be taken together. One that does not fit into a pass is scored without
     gradient first; the gradient of its loss by its scores is then handed to passes that fit. The loss itself
     is never cut.
     """
     total = torch.zeros((), device=forward.device)
     for one in forward.passes(rows, units):
-        if one.num_tokens <= forward.max_tokens or len(one.rows) == 1:
+        if forward.fits(one):
             value = loss(one.rows, forward.run(one, temperature=temperature, entropy=entropy))
             torch.autograd.backward(value)
         else:

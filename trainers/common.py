@@ -27,7 +27,7 @@ last step. None gives 1e-3 for a small model made on the spot and 1e-6 for a che
 
 Logged numbers, beside those of `agentrl.trainers.metrics`: `clip_share`, share of the tokens that a bound
 left without gradient; `ratio_limited`, tokens whose ratio was too far from 1 for `exp`; `kl`, mean
-divergence of a token by the chosen estimator; `kl_limited`, tokens at the limit of that;
+divergence of a token by the chosen estimator; `kl_limited`, tokens at a limit of that;
 `mismatch_truncated` or `mismatch_masked`, tokens on which the correction acted; `mismatch_weight`, its mean
 weight.
 """

@@ -8,11 +8,12 @@ Equation, with rho = pi / pi_old and A that of GRPO:
 Clip-higher: `clip_high` above `clip_low` lets unlikely tokens grow. Token mean: a long answer weighs as
 much as its tokens. Dynamic sampling: a group in which `filter_metric` is the same for all members is
 dropped, and others are sampled in the place of such ones, up to `max_generations` times a step in all; 1
-drops without replacing. `score` is what the environment gave, `reward` that after the penalties below,
-`correct` the environment's word on the task. Overlong shaping: with `overlong_length`, an episode loses up
-to 1 as the tokens that it sampled go from `overlong_length` - `overlong_cache` to `overlong_length`;
-overlong filtering is `truncation="mask"`. `dual_clip`: as in GRPO. All other settings:
-`agentrl.trainers.common`.
+drops without replacing. `score` is what the environment gave, `reward` that after the penalties below (the
+same where there are none), `correct` the environment's word on the task. A member that is left alone in its
+group differs from nobody and goes with it, so `singleton="raw"` is refused. Overlong shaping: with
+`overlong_length`, an episode loses up to 1 as the tokens that it sampled go from `overlong_length` -
+`overlong_cache` to `overlong_length`; overlong filtering is `truncation="mask"`. `dual_clip`: as in GRPO.
+All other settings: `agentrl.trainers.common`.
 
 Source: arXiv:2503.14476 eq. 8 (loss), 11 (dynamic sampling), 13 (overlong).
 
@@ -34,7 +35,7 @@ from typing import Unpack
 
 from agentrl.errors import ConfigError
 from agentrl.trainers.choices import clip
-from agentrl.trainers.common import Common, assemble
+from agentrl.trainers.common import Common, assemble, unused
 from agentrl.trainers.losses.advantage import Singleton
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.standard import DropFlat, GroupAdvantage, OverlongPenalty, TokenMean
@@ -63,6 +64,8 @@ def dapo(
     (OverlongPenalty(max_length=2048, cache=512),)
     """
     given = dict(locals())
+    if singleton == "raw":
+        raise unused("singleton", repr(singleton), "groups of one, which dynamic sampling drops")
     bounds, surrogate = clip(low=clip_low, high=clip_high, dual=dual_clip)
     return assemble(
         "dapo",

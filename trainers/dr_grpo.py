@@ -11,7 +11,9 @@ whether episodes without a trained token count in B. All other settings: `agentr
 
 Source: arXiv:2503.20783 sec. 3.2.
 
-The paper: `max_length=3000, group_size=8, learning_rate=1e-6`.
+The paper: `max_length=3000, group_size=8, learning_rate=1e-6`; its authors' script (github.com/sail-sg,
+understand-r1-zero, and the defaults of oat) adds `groups_per_step=128, minibatches=8, beta2=0.95,
+warmup_steps=0, final_rate=1.0`: 1024 answers in updates of 128, at a constant rate. `steps` is ours.
 
 Logged: as in `agentrl.trainers.common`.
 

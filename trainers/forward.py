@@ -21,6 +21,7 @@ from agentrl.trainers.attention import can_pack, running
 from agentrl.trainers.batch import Row
 from agentrl.trainers.head import CHUNK, LARGE_CHUNK, head_shape, output_head, token_scores
 from agentrl.trainers.passes import Cost, Pass, Path, Units, packed_pass, padded_pass, plan_passes
+from agentrl.trainers.rotations import forget_length, steady_context
 
 Precision = Literal["fp32", "bf16"]
 
@@ -63,6 +64,7 @@ class Forward:
         self.model.eval()
         self.head = output_head(model)
         self.cost = Cost.of(model)
+        self.steady_context = steady_context(model)
         self.path = self._checked(path)
 
     @property
@@ -76,9 +78,23 @@ class Forward:
         return self.head.weight.dtype
 
     def passes(self, rows: Sequence[Row], units: Units | None = None) -> list[Pass]:
-        """Cut rows into passes; `units` stay together (none: rows may be cut anywhere)."""
+        """Cut rows into passes; `units` stay together (none: rows may be cut anywhere).
+
+        A row beyond `steady_context` would change the rows beside it: its unit has a pass of its own.
+        """
         units = [[i] for i in range(len(rows))] if units is None else units
-        return plan_passes(rows, units, max_tokens=self.max_tokens, path=self.path, cost=self.cost)
+
+        def is_long(unit: Sequence[int]) -> bool:
+            return any(len(rows[i]) - 1 > self.steady_context for i in unit)
+
+        short = [unit for unit in units if not is_long(unit)]
+        passes = plan_passes(rows, short, max_tokens=self.max_tokens, path=self.path, cost=self.cost)
+        return passes + [padded_pass(rows, list(unit)) for unit in units if is_long(unit)]
+
+    def fits(self, one: Pass) -> bool:
+        """Whether a pass can be run as a whole; a single row always is."""
+        small = one.num_tokens <= self.max_tokens and one.longest <= self.steady_context
+        return small or len(one.rows) == 1
 
     def __call__(self, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False) -> Scores:
         """Score the trained tokens of `rows`, flat, in the order of the rows.
@@ -133,6 +149,7 @@ class Forward:
         if one.tiles is not None:
             assert one.positions_BT is not None
             more = {"tiles": one.tiles.to(self.device), "position_ids": one.positions_BT.to(self.device)}
+        forget_length(model)
         checkpointed = self.checkpointing and torch.is_grad_enabled()
         with running(model, tiled=one.tiles is not None, checkpointed=checkpointed), self._autocast():
             found = model.base_model(input_ids=one.ids_BT.to(self.device), use_cache=False, **more)

@@ -20,9 +20,11 @@ too. All other settings: `agentrl.trainers.common`.
 Source: DeepSeekMath, arXiv:2402.03300 eq. 3 and sec. 4.1.2; dual clip: arXiv:1912.09729; turns: MT-GRPO,
 arXiv:2505.11821.
 
-The paper: `clip_high=0.2, aggregate="seq_mean_token_mean", kl=0.04, learning_rate=1e-6, group_size=64,
-minibatches=1`. The defaults here are its advantage with clip and average of DAPO, without a reference
-model, as in most later work.
+The paper: `clip_high=0.2, aggregate="seq_mean_token_mean", kl=0.04, learning_rate=1e-6, groups_per_step=16,
+group_size=64, minibatches=1`: batches of 1024 answers with one update each. It gives neither clip nor
+schedule, nor betas, decay and limit of the gradient: `clip_high=0.2` is PPO's, `warmup_steps=0,
+final_rate=1.0` makes the rate constant, and what is not named here is ours. The defaults are its advantage
+with clip and average of DAPO, without a reference model, as in most later work.
 
 Logged: `zero_variance_groups`, groups whose members all had one reward and so cannot teach; `dual_clipped`,
 tokens on which the dual clip acted; the rest in `agentrl.trainers.common`.

@@ -25,6 +25,8 @@ class Pass:
 
     rows: list[int]
     """Which rows it scores."""
+    longest: int
+    """Tokens of the longest of them, the last one left out, which predicts nothing."""
     ids_BT: Tensor
     positions_BT: Tensor | None = None
     """None: each row counts from 0."""
@@ -155,16 +157,17 @@ def _num_fresh(rows: Sequence[Row], unit: Sequence[int], before: int | None, sha
 
 
 def padded_pass(rows: Sequence[Row], chosen: list[int]) -> Pass:
-    """Lay rows side by side, padded on the right, where no real token looks."""
+    """Lay rows side by side, padded on the right with their own first tokens, where no real token looks."""
     members = [rows[i] for i in chosen]
     width = max(map(len, members)) - 1
-    ids_BT = np.zeros((len(members), width), dtype=np.int64)
+    ids_BT = np.array([row.ids[:1] for row in members], dtype=np.int64).repeat(width, axis=1)
     for line, row in zip(ids_BT, members, strict=True):
         line[: len(row) - 1] = row.ids[:-1]
     scored = np.concatenate([b * width + row.positions for b, row in enumerate(members)])
     targets = np.concatenate([row.targets for row in members])
     return Pass(
         rows=chosen,
+        longest=width,
         ids_BT=torch.from_numpy(ids_BT),
         scored_U=torch.from_numpy(scored),
         target_U=torch.from_numpy(targets),
@@ -184,6 +187,7 @@ def packed_pass(rows: Sequence[Row], chosen: list[int], *, shared: bool) -> Pass
         expand = torch.from_numpy(back.reshape(-1))
     return Pass(
         rows=chosen,
+        longest=max(map(len, packed.places)),
         ids_BT=torch.from_numpy(packed.ids_T)[None],
         positions_BT=torch.from_numpy(packed.positions_T)[None],
         tiles=make_tiles(packed),

@@ -17,6 +17,8 @@ from transformers import (
     GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -64,6 +66,14 @@ def gemma2() -> Any:
     torch.manual_seed(0)
     config = Gemma2Config(**SMALL | {"attn_implementation": "eager"}, final_logit_softcapping=3.0)
     return Gemma2ForCausalLM(config)
+
+
+def opt() -> Any:
+    """Give a model whose layers apply dropout as a function, by their own `training`."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "word_embed_proj_dim": 16}
+    layers: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 24}
+    return OPTForCausalLM(OPTConfig(**sizes, **layers, dropout=0.1, init_std=0.3, max_position_embeddings=64))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """The page on algorithms says what is so."""
 
+import inspect
+import math
 import re
 import runpy
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -80,3 +83,16 @@ def test_the_example_weighs_attempts_by_their_length() -> None:
     advantage_N = example["length_weighted"](batch_of(T0_ONE), StepContext())
     assert advantage_N.tolist() == pytest.approx([0.75] * 2 + [-0.25] * 6)
     assert example["opo"](steps=3).name == "opo"
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - {"reinforce_pp_baseline"}))  # it has no page of its own
+def test_settings_of_the_papers_are_whole(name: str) -> None:
+    algorithm = find_algorithm(name)
+    text = inspect.getdoc(sys.modules[algorithm.__module__]) or ""
+    paper = re.search(r"^The paper: .*?(?=\n\n)", text, flags=re.MULTILINE | re.DOTALL)
+    assert paper, "a page says how its paper trained"
+    settings: dict[str, Any] = {}
+    for line in re.findall(r"`([^`]*=[^`]*)`", paper[0]):
+        settings |= eval(f"dict({line})", {"inf": math.inf})
+    assert with_settings(algorithm, settings)
+    assert "learning_rate" not in settings or {"warmup_steps", "final_rate"} <= settings.keys()

@@ -1,6 +1,7 @@
 """The loop, with a real engine and the smallest task there is: say the token that pays."""
 
 import asyncio
+import re
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -15,10 +16,15 @@ from agentrl.errors import ConfigError, RewardError
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import SeededTasks
 from agentrl.trainers.batch import Row, TrainBatch
+from agentrl.trainers.dr_grpo import dr_grpo
 from agentrl.trainers.failures import FailureBudgetSpent
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.loop import Loop
 from agentrl.trainers.parts import StepContext, StepEnd
+from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.reinforce_pp import reinforce_pp
+from agentrl.trainers.rloo import rloo
+from agentrl.trainers.standard.rewards import LARGEST
 from agentrl.trainers.updater import Updater
 from tests.trainers.looping import Given, one_action, run_given, run_say
 from tests.trainers.making import columns, context, episode, small_model
@@ -100,6 +106,24 @@ def test_a_group_of_failures_is_left_out() -> None:
 def test_a_reward_that_is_no_number_is_named() -> None:
     with pytest.raises(RewardError, match=r"episode 0-0-\S+/0: reward nan is no finite number"):
         run_given(one_action(float("nan")), grpo(steps=1, groups_per_step=1, group_size=2))
+
+
+@pytest.mark.parametrize("value", [1e16, -1e200])
+def test_a_reward_too_large_to_train_on_is_named(value: float) -> None:
+    with pytest.raises(
+        RewardError, match=rf"/0: reward {re.escape(str(value))} is too large .* at most 1e\+15"
+    ):
+        run_given(one_action(value), grpo(steps=1, groups_per_step=1, group_size=2))
+
+
+@pytest.mark.parametrize("algorithm", [grpo, dr_grpo, rloo, reinforce_pp])
+def test_the_largest_reward_teaches(algorithm: Callable[..., Recipe]) -> None:
+    def make(item: WorkItem, index: int) -> Episode:
+        made = episode(f"{item.group_id}/{index}", LARGEST * (-1) ** index, context(index, [3]))
+        return replace(made, group_id=item.group_id)
+
+    ((metrics,), _) = run_given(make, algorithm(steps=1, groups_per_step=2, group_size=4, minibatches=1))
+    assert not metrics.skipped and 0 < metrics.grad_norm < float("inf")
 
 
 def test_truncated_episodes_can_be_masked() -> None:

@@ -1,5 +1,6 @@
 """Padded, packed and shared passes say the same, and no row sees another."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.trainers.forests import (
     family,
     gemma2,
     leaves,
+    opt,
     outcome,
     random_rows,
 )
@@ -79,6 +81,21 @@ def test_no_row_sees_another(path: Path, halved: int, monkeypatch: pytest.Monkey
         )
     for index in range(8):
         assert torch.equal(before[index], after[index]) == (index != 3)
+
+
+@pytest.mark.parametrize("path", ["padded", "packed"])
+@pytest.mark.parametrize("broken", range(4))
+def test_what_is_no_number_stays_in_its_row(path: Path, broken: int) -> None:
+    """A masked NaN counts: 0 times it is NaN. A shared beginning stands in one of its rows and may get it."""
+    model = family("qwen2")
+    forward = Forward(model, path=path)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[broken] = torch.nan
+    for seed in range(8):
+        rows = random_rows(13, seed=seed)
+        scores = forward(rows).logp_N.split([len(row.positions) for row in rows])
+        for row, logp_N in zip(rows, scores, strict=True):
+            assert broken in row.ids[:-1] or bool(logp_N.isfinite().all())
 
 
 @given(TREES, st.integers(0, 2**31), st.sampled_from([2, tiles.HALVED]))
@@ -240,11 +257,13 @@ def test_the_model_is_left_as_it_was() -> None:
     assert [(m.training, getattr(m, "gradient_checkpointing", None)) for m in model.eval().modules()] == [
         (False, f) for _, f in flags
     ]
+    assert not any("forward" in vars(m) for m in model.modules())
 
 
+@pytest.mark.parametrize("make", [lambda: family("qwen3"), opt], ids=["qwen3", "functional dropout"])
 @pytest.mark.parametrize("path", ["padded", "shared"])
-def test_checkpoints_change_no_bit(path: Path) -> None:
-    model, rows = family("qwen3"), random_rows(9, seed=4)
+def test_checkpoints_change_no_bit(make: Callable[[], Any], path: Path) -> None:
+    model, rows = make(), random_rows(9, seed=4)
     plain = outcome(model, rows, path)
     again = outcome(model, rows, path, checkpointing=True)
     assert torch.equal(plain[0], again[0])

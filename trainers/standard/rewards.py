@@ -10,15 +10,23 @@ from agentrl.errors import ConfigError, RewardError
 from agentrl.trainers.losses.overlong import overlong_penalty
 from agentrl.trainers.parts import StepContext
 
+LARGEST = 1e15
+"""Largest size of a reward: the squares of advantages and gradients in its units still add up in float32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentReward:
-    """Score: what the environment gave; failed episodes are left out."""
+    """Score: what the environment gave, up to `LARGEST` either way; failed episodes are left out."""
 
     def __call__(self, group: Group, context: StepContext) -> ScoredGroup:
         for episode in group.whole:
             if not math.isfinite(episode.reward):
                 raise RewardError(f"episode {episode.id}: reward {episode.reward} is no finite number")
+            if abs(episode.reward) > LARGEST:
+                raise RewardError(
+                    f"episode {episode.id}: reward {episode.reward} is too large to train on: need at most"
+                    f" {LARGEST:g} either way"
+                )
         scored = tuple(ScoredEpisode(episode=e, reward=e.reward) for e in group.whole)
         failed = len(group.episodes) - len(scored)
         return ScoredGroup(id=group.id, episodes=scored, dropped={"failed": failed} if failed else {})
@@ -29,6 +37,10 @@ class PenaliseTruncated:
     """Reward transform: an episode that a limit ended loses `penalty`."""
 
     penalty: float
+
+    def __post_init__(self) -> None:
+        if not abs(self.penalty) <= LARGEST:
+            raise ConfigError(f"truncation_penalty={self.penalty}: need at most {LARGEST:g} either way")
 
     def __call__(self, group: ScoredGroup, context: StepContext) -> ScoredGroup:
         scored = tuple(

@@ -40,6 +40,7 @@ ALL: dict[str, Recipe] = {
     "sapo": sapo(),
     "truncated": grpo(mismatch="truncate", mismatch_level="episode"),
     "masked": grpo(mismatch="mask"),
+    "weighted kl": grpo(kl=0.1, kl_estimator="k3_weighted"),
 }
 
 
@@ -206,6 +207,15 @@ def test_extreme_ratios_stay_finite(name: str, seed: int) -> None:
     far = replace(with_new(toy, np.array(toy.old) + sign), behaviour=(np.array(toy.old) - sign).tolist())
     loss, gradient_N = loss_and_gradient(ALL[name], far)
     assert loss.isfinite() and gradient_N.isfinite().all()
+
+
+def test_a_weight_beyond_its_limit_is_that_at_the_limit() -> None:
+    toy, recipe = random_toy(0, empty=False), ALL["weighted kl"]
+    new = np.array(toy.new)
+    at, beyond = (tokens_of(replace(toy, old=(new - far).tolist()), recipe) for far in (20.0, 100.0))
+    penalty = recipe.regularisers[0]
+    assert torch.equal(penalty(at)[0], penalty(beyond)[0])
+    assert [int(t.records["kl_limited"]) for t in (at, beyond)] == [0, np.sum(toy.mask)]
 
 
 @given(seeds, st.floats(0.1, 8.0), st.floats(-4.0, 4.0))
