@@ -157,10 +157,10 @@ def _num_fresh(rows: Sequence[Row], unit: Sequence[int], before: int | None, sha
 
 
 def padded_pass(rows: Sequence[Row], chosen: list[int]) -> Pass:
-    """Lay rows side by side, padded on the right, where no real token looks."""
+    """Lay rows side by side, padded on the right with their own first tokens, where no real token looks."""
     members = [rows[i] for i in chosen]
     width = max(map(len, members)) - 1
-    ids_BT = np.zeros((len(members), width), dtype=np.int64)
+    ids_BT = np.array([row.ids[:1] for row in members], dtype=np.int64).repeat(width, axis=1)
     for line, row in zip(ids_BT, members, strict=True):
         line[: len(row) - 1] = row.ids[:-1]
     scored = np.concatenate([b * width + row.positions for b, row in enumerate(members)])

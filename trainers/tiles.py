@@ -177,8 +177,9 @@ def _tile(batch: list[int], packed: Packed) -> tuple[Tile, Index, Index]:
     begins = np.array([packed.begins[i] for i in batch])
     owns = [packed.places[i][packed.begins[i] :] for i in batch]
     width, before = max(map(len, owns)), int(begins.max())
-    queries = np.zeros((len(batch), width), np.int64)
-    prefixes = np.zeros((len(batch), before), np.int64)
+    # Padding is a token of the same row: a masked NaN is still a NaN, and must not come from another one.
+    first = np.array([[packed.places[i][0]] for i in batch])
+    queries, prefixes = first.repeat(width, axis=1), first.repeat(before, axis=1)
     for line, index in enumerate(batch):
         queries[line, : len(owns[line])] = owns[line]
         prefixes[line, before - begins[line] :] = packed.places[index][: begins[line]]

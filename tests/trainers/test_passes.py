@@ -83,6 +83,21 @@ def test_no_row_sees_another(path: Path, halved: int, monkeypatch: pytest.Monkey
         assert torch.equal(before[index], after[index]) == (index != 3)
 
 
+@pytest.mark.parametrize("path", ["padded", "packed"])
+@pytest.mark.parametrize("broken", range(4))
+def test_what_is_no_number_stays_in_its_row(path: Path, broken: int) -> None:
+    """A masked NaN counts: 0 times it is NaN. A shared beginning stands in one of its rows and may get it."""
+    model = family("qwen2")
+    forward = Forward(model, path=path)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[broken] = torch.nan
+    for seed in range(8):
+        rows = random_rows(13, seed=seed)
+        scores = torch.split(forward(rows).logp_N, [len(row.positions) for row in rows])
+        for row, logp_N in zip(rows, scores, strict=True):
+            assert broken in row.ids[:-1] or bool(logp_N.isfinite().all())
+
+
 @given(TREES, st.integers(0, 2**31), st.sampled_from([2, tiles.HALVED]))
 def test_a_tree_teaches_what_its_leaves_teach_one_by_one(tree: Branch, seed: int, halved: int) -> None:
     """A token that several leaves share has the sum of their gradients, each with its own advantage."""
