@@ -6,6 +6,7 @@ Dropout is off: the ratio of new to old probability must compare like with like.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -149,7 +150,8 @@ class Forward:
         if one.tiles is not None:
             assert one.positions_BT is not None
             more = {"tiles": one.tiles.to(self.device), "position_ids": one.positions_BT.to(self.device)}
-        forget_length(model)
+        if self.steady_context < math.inf:
+            forget_length(model)
         checkpointed = self.checkpointing and torch.is_grad_enabled()
         with running(model, tiled=one.tiles is not None, checkpointed=checkpointed), self._autocast():
             found = model.base_model(input_ids=one.ids_BT.to(self.device), use_cache=False, **more)

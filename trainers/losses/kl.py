@@ -23,7 +23,7 @@ def k2(logp_N: Tensor, reference_N: Tensor) -> Tensor:
 def k3(logp_N: Tensor, reference_N: Tensor) -> Tensor:
     """exp(x) - x - 1: unbiased, never negative; the customary choice in GRPO."""
     x_N = reference_N - logp_N
-    return x_N.exp() - x_N - 1
+    return x_N.expm1() - x_N  # exp() - 1 loses what is left of a small x, and its sign
 
 
 def with_gradient_of_k2(value_N: Tensor, logp_N: Tensor, reference_N: Tensor) -> Tensor:
