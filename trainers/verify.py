@@ -7,8 +7,8 @@ pass over them (which training makes anyway), see what is not in the weights: ke
 older weights, ids fed differently, another kernel. They are compared before the first optimiser step, on
 tokens that were sampled under the weights of that pass.
 
-How far rounding goes in a type of 16 bits depends on the weights: by 0.0003 nats or by 0.3. So where a distance
-is not small, a few of the rows are scored in that type and in float32, and the distance is held against that.
+How far rounding goes in a type of 16 bits depends on the weights: by 0.0003 nats or by 0.3. So where a
+distance is not small, a few of the rows are scored in that type and in float32, and it is held against that.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ NAMED = 3
 
 
 SAME = (
-    "the published weights themselves are the same: look for keys and values cached under older weights, ids that are "
-    "fed differently, or another attention kernel"
+    "the published weights themselves are the same: look for keys and values cached under older weights, "
+    "ids that are fed differently, or another attention kernel"
 )
 UNKNOWN = "this engine cannot say which weights it holds: look there first"
 
@@ -149,10 +149,11 @@ class Verifier:
             limit = measured(forward, rows, name, temperature=temperature)
         if limit.allows(mismatch):
             return
+        where = SAME if isinstance(engine, HoldsWeights) else UNKNOWN
         raise WeightsDiffer(
             f"engine and trainer differ in the log-probabilities of tokens sampled under version {version}: "
             f"by {mismatch.mean:.2g} nats in the mean and {mismatch.largest:.2g} at most (allowed in {name}: "
-            f"{limit.mean:.2g} and {limit.largest:.2g}); {SAME if isinstance(engine, HoldsWeights) else UNKNOWN}",
+            f"{limit.mean:.2g} and {limit.largest:.2g}); {where}",
             facts={
                 "mismatch_mean": mismatch.mean,
                 "mismatch_max": mismatch.largest,
