@@ -20,6 +20,7 @@ from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
 from agentrl.trainers.plan import Plan
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.signal import PROBED
 from agentrl.trainers.simulate import Simulated, simulate
 from agentrl.trainers.student import Student
 from agentrl.trainers.tiny.habits import Sloppy
@@ -53,13 +54,14 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
     found = simulate(student.model, filled(groups, student, plan), plan.update)
     memory = memory_of(student, plan, found, max(len(row) for rows in groups for row in rows))
     counted = sum(len(row) for rows in groups for row in rows) / (len(groups) * recipe.group_size) * episodes
+    num_rows = round(sum(map(len, groups)) / (len(groups) * recipe.group_size) * episodes)
     process = {} if tiny else {"process_mib": round((resident_bytes() + added(memory)) / 2**20, 1)}
     return process | {
         "parameters": student.num_parameters,
         "trained_parameters": found.num_trained,
         "memory_mib": {k: round(v / 2**20, 1) for k, v in memory.items()},
         "tokens_per_step": round(counted),
-        "train_flops_per_step": found.flops / found.num_fed * counted * passes_of(recipe),
+        "train_flops_per_step": found.flops / found.num_fed * counted * passes_of(recipe, num_rows),
         "episodes": recipe.steps * episodes,
         "sampled_tokens_at_most": recipe.steps * episodes * tokens_at_most(student),
     }
@@ -135,18 +137,19 @@ def filled(groups: Sequence[Sequence[Row]], student: Student, plan: Plan) -> lis
     return found
 
 
-def passes_of(recipe: Recipe) -> float:
-    """Give how often a step passes each of its tokens forward and back.
+def passes_of(recipe: Recipe, num_rows: int) -> float:
+    """Give how often a step of so many rows passes each of its tokens forward and back.
 
     A pass that only scores counts a third: of old log-probabilities, which the first minibatch needs none
-    for, and of the reference model.
+    for, of the reference model, and of the few rows that show how far the step has moved.
     """
     spec = recipe.forward_spec()
     reads = spec.before | spec.during
     old = 1 - 1 / recipe.minibatches if "old" in reads else 0.0
     if "old" in spec.before or "old_entropy" in reads:
         old = 1.0
-    return recipe.inner_epochs + (old + ("reference" in reads)) / 3
+    moved = min(PROBED, num_rows) / max(1, num_rows)
+    return recipe.inner_epochs + (old + ("reference" in reads) + moved) / 3
 
 
 def memory_of(student: Student, plan: Plan, found: Simulated, longest: int) -> dict[str, int]:
