@@ -115,7 +115,7 @@ def draw(logits_RV: Tensor, rules: Rules, uniform_R: Tensor) -> Drawn:
 
 
 def _blocks(logits_RV: Tensor) -> list[slice]:
-    """Cut rows into blocks of about one size, none of one row: several threads would add that up otherwise."""
+    """Cut rows into blocks of about one size; several threads would add up a single row otherwise."""
     count, vocabulary = logits_RV.shape
     size = max(4, BLOCK.get(logits_RV.device.type, LARGE_BLOCK) // vocabulary)
     number = max(1, -(-count // size))
