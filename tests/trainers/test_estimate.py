@@ -62,8 +62,8 @@ def test_the_operations_by_hand(chunk: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(head.CHUNK, "cpu", chunk)
     rng, model = np.random.default_rng(0), larger_model()
     rows = [Row(ids=rng.integers(0, 300, 51), positions=np.arange(10, 50)) for _ in range(8)]
-    width = model.config.head_dim
-    num_heads, num_kv = model.config.num_attention_heads, model.config.num_key_value_heads
+    width = SMALL["head_dim"]
+    num_heads, num_kv = SMALL["num_attention_heads"], SMALL["num_key_value_heads"]
     fed = 8 * 50
     linear = 64 * width * 2 * (num_heads + num_kv) + 3 * 64 * 160
     attention = 8 * num_heads * 50 * 50 * width  # a product of queries, keys: 2 forward, 5 back
