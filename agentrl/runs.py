@@ -66,7 +66,7 @@ class RunFolder:
     def write(self, name: str, text: str) -> Path:
         """Write a file so that it is there whole or not at all."""
         with writable(self.path):
-            return write_whole(self.path / name, text.encode())
+            return write_whole(self.path / name, [text.encode()])
 
     def write_json(self, name: str, data: Any) -> Path:
         """Write JSON for people and programs."""

@@ -6,10 +6,11 @@ digest of both. So a file is one write and one rename, and a torn one is recogni
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from agentrl.store.errors import StoreError
 from agentrl.store.files import write_whole
 
 TENSOR = "$tensor"
+ALIGNMENT = 8
+"""The bytes of the largest number, of which a file's head takes a multiple."""
 NAME = re.compile(r"step-(\d{6,})\.safetensors")
 START = 0
 """The step of the checkpoint with the weights that a run starts from; it is never removed."""
@@ -140,11 +143,45 @@ def file_name(step: int) -> str:
     return f"step-{step:06d}.safetensors"
 
 
-def pack(state: Mapping[str, Any]) -> bytes:
-    """Write a state of tensors and plain data as one safetensors file."""
+def pack(state: Mapping[str, Any]) -> Iterator[bytes | memoryview]:
+    """Give a state of tensors and plain data as one safetensors file, piece by piece.
+
+    The tensors are not copied: safetensors' own writer holds the file in memory, as large as all of them.
+    """
     tensors: dict[str, Tensor] = {}
     plain = json.dumps(encode(without_tensors(state, tensors)), separators=(",", ":"))
-    return save(tensors, metadata={"state": plain, "sha256": digest(plain, tensors)})
+    placed = dict(sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])))  # so aligned
+    yield head_of(placed, {"state": plain, "sha256": digest(plain, tensors)})
+    yield from map(content, placed.values())
+
+
+def head_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Write what a safetensors file begins with: where each of `tensors` stands, in their order."""
+    head: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        kind = type_name(tensor.dtype)
+        head[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+@functools.cache
+def type_name(dtype: torch.dtype) -> str:
+    """Give the name that safetensors has for a type.
+
+    >>> type_name(torch.float32), type_name(torch.uint8)
+    ('F32', 'U8')
+    """
+    whole = save({"x": torch.empty(0, dtype=dtype)})
+    return str(json.loads(whole[8:])["x"]["dtype"])
+
+
+def content(tensor: Tensor) -> memoryview:
+    """Give the bytes of a contiguous tensor, where they are."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def unpack(file: Path) -> dict[str, Any]:
@@ -171,7 +208,7 @@ def digest(plain: str, tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256(plain.encode())
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        found.update(content(tensor))
     return found.hexdigest()
 
 

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.engine.admission import kv_bytes_of
+from agentrl.engine.admission import CAPACITY_ROWS, kv_bytes_of
 from agentrl.engine.kv import shape_of
 from agentrl.engine.protocol import Sampling
+from agentrl.engine.sampling import BLOCK, LARGE_BLOCK
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
+from agentrl.trainers.head import CHUNK, output_head
 from agentrl.trainers.plan import Plan
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.signal import PROBED
 from agentrl.trainers.simulate import Simulated, simulate
 from agentrl.trainers.student import Student
 from agentrl.trainers.tiny.habits import Sloppy
@@ -32,6 +35,12 @@ NOISE = 0.05
 """Chance of a mistake per action where an expert plays in a model's place."""
 ADAM_BYTES = 8
 """Two moments in fp32 for each trained weight."""
+DRAW_BYTES = 28
+"""What drawing a token takes for each logit: log-probabilities, probabilities and their sums in fp64."""
+KEPT_CHUNKS = 4
+"""Chunks of logits that glibc keeps on a CPU after they are freed, as it does below 32 MiB; measured at
+vocabularies from 8,000 to 60,000.
+"""
 
 
 async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | None = None) -> dict[str, Any]:
@@ -53,13 +62,14 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
     found = simulate(student.model, filled(groups, student, plan), plan.update)
     memory = memory_of(student, plan, found, max(len(row) for rows in groups for row in rows))
     counted = sum(len(row) for rows in groups for row in rows) / (len(groups) * recipe.group_size) * episodes
+    num_rows = round(sum(map(len, groups)) / (len(groups) * recipe.group_size) * episodes)
     process = {} if tiny else {"process_mib": round((resident_bytes() + added(memory)) / 2**20, 1)}
     return process | {
         "parameters": student.num_parameters,
         "trained_parameters": found.num_trained,
         "memory_mib": {k: round(v / 2**20, 1) for k, v in memory.items()},
         "tokens_per_step": round(counted),
-        "train_flops_per_step": found.flops / found.num_fed * counted * passes_of(recipe),
+        "train_flops_per_step": found.flops / found.num_fed * counted * passes_of(recipe, num_rows),
         "episodes": recipe.steps * episodes,
         "sampled_tokens_at_most": recipe.steps * episodes * tokens_at_most(student),
     }
@@ -135,22 +145,26 @@ def filled(groups: Sequence[Sequence[Row]], student: Student, plan: Plan) -> lis
     return found
 
 
-def passes_of(recipe: Recipe) -> float:
-    """Give how often a step passes each of its tokens forward and back.
+def passes_of(recipe: Recipe, num_rows: int) -> float:
+    """Give how often a step of so many rows passes each of its tokens forward and back.
 
     A pass that only scores counts a third: of old log-probabilities, which the first minibatch needs none
-    for, and of the reference model.
+    for, of the reference model, and of the few rows that show how far the step has moved.
     """
     spec = recipe.forward_spec()
     reads = spec.before | spec.during
     old = 1 - 1 / recipe.minibatches if "old" in reads else 0.0
     if "old" in spec.before or "old_entropy" in reads:
         old = 1.0
-    return recipe.inner_epochs + (old + ("reference" in reads)) / 3
+    moved = min(PROBED, num_rows) / max(1, num_rows)
+    return recipe.inner_epochs + (old + ("reference" in reads) + moved) / 3
 
 
 def memory_of(student: Student, plan: Plan, found: Simulated, longest: int) -> dict[str, int]:
-    """Give bytes by purpose; an engine's cache of keys and values is that of episodes of `longest` tokens."""
+    """Give bytes by purpose; an engine's cache of keys and values is that of episodes of `longest` tokens.
+
+    A checkpoint takes none: it is written straight from the tensors.
+    """
     weight = next(student.model.parameters())
     weights, gradients = (
         student.num_parameters * weight.element_size(),
@@ -166,25 +180,46 @@ def memory_of(student: Student, plan: Plan, found: Simulated, longest: int) -> d
         "optimiser": found.num_trained * ADAM_BYTES,
         "training_pass": max(0, found.peak_bytes - gradients),
         "kv_cache": cache_bytes(student, plan, longest),
+        "engine_logits": logit_bytes(student, plan),
+        "allocator": kept_bytes(student, found),
     }
     return memory | {"total": sum(memory.values())}
 
 
 def added(memory: dict[str, int]) -> int:
     """What is not there yet when a model has been loaded and served."""
-    return sum(memory[n] for n in ("reference", "gradients", "optimiser", "training_pass", "kv_cache"))
+    return memory["total"] - memory["weights"] - memory["engine_copy"]
 
 
 def cache_bytes(student: Student, plan: Plan, longest: int) -> int:
     """Give the most bytes that the engine's keys and values take, in steps or in measurements."""
-    recipe = plan.recipe
-    episodes = max(recipe.groups_per_step * recipe.group_size, plan.evaluation.tasks)
     return kv_bytes_of(
         shape_of(student.model),
-        requests=min(episodes, plan.rollout.max_episodes),
+        requests=requests_of(plan),
         longest=longest + student.limits.max_tokens_per_turn,
         max_context=int(student.model.config.max_position_embeddings),
     )
+
+
+def logit_bytes(student: Student, plan: Plan) -> int:
+    """Give the bytes of the engine's logits while all requests sample, and of a block from which it draws."""
+    head = output_head(student.model).weight
+    logits = min(requests_of(plan), CAPACITY_ROWS) * len(head)
+    return logits * head.element_size() + min(logits, BLOCK.get(head.device.type, LARGE_BLOCK)) * DRAW_BYTES
+
+
+def kept_bytes(student: Student, found: Simulated) -> int:
+    """Give the bytes of freed logits that do not go back to the system."""
+    head = output_head(student.model).weight
+    chunk = CHUNK.get(head.device.type, 0)
+    return KEPT_CHUNKS * min(chunk, found.num_fed * len(head)) * head.element_size()
+
+
+def requests_of(plan: Plan) -> int:
+    """Give how many requests the engine gets at once, in steps or in measurements."""
+    recipe = plan.recipe
+    episodes = max(recipe.groups_per_step * recipe.group_size, plan.evaluation.tasks)
+    return min(episodes, plan.rollout.max_episodes)
 
 
 def resident_bytes() -> int:

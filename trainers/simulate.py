@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from agentrl.trainers.lora import Adapter
 from agentrl.trainers.passes import Pass
 from agentrl.trainers.update_settings import UpdateSettings
 
+PRODUCTS = [getattr(torch.ops.aten, name) for name in ("addmm_", "baddbmm_", "addbmm", "addbmm_")]
+"""Matrix products that are added up; torch's counter knows those alone that give a tensor of their own."""
 ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -89,7 +92,7 @@ def shadow_of(model: Any, update: UpdateSettings) -> nn.Module:
 
 
 def counter() -> FlopCounterMode:
-    """Give torch's counter of operations, which knows no attention on a CPU, with that added."""
+    """Give torch's counter of operations, with what it does not know: attention on a CPU, sums in place."""
     count: Any = sdpa_flop_count
     count_backward: Any = sdpa_backward_flop_count
 
@@ -99,7 +102,11 @@ def counter() -> FlopCounterMode:
     def backward(grad: Any, query: Any, key: Any, value: Any, *args: Any, **more: Any) -> int:
         return int(count_backward(grad, query, key, value))
 
-    return FlopCounterMode(display=False, custom_mapping={ATTENTION: forward, ATTENTION_BACKWARD: backward})
+    def product(total: Any, one: Any, other: Any, *args: Any, **more: Any) -> int:
+        return int(2 * math.prod(one) * other[-1])
+
+    known: dict[Any, Any] = {ATTENTION: forward, ATTENTION_BACKWARD: backward}
+    return FlopCounterMode(display=False, custom_mapping=known | dict.fromkeys(PRODUCTS, product))
 
 
 class Held(TorchDispatchMode):  # type: ignore[no-untyped-call]

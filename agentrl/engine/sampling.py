@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+BLOCK = {"cpu": 2**19}
+"""Logits from which tokens are drawn at a time on a device; elsewhere `LARGE_BLOCK`."""
+LARGE_BLOCK = 2**26
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
@@ -56,6 +59,11 @@ class Rules:
     plain: bool
     """Every row has temperature 1 and neither top-p nor top-k: the drawn distribution is the model's own."""
 
+    def part(self, rows: slice) -> Rules:
+        """Give those of some rows."""
+        cut = [x[rows] for x in (self.temperature, self.top_p, self.top_k)]
+        return Rules(temperature=cut[0], top_p=cut[1], top_k=cut[2], plain=self.plain)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawn:
@@ -90,7 +98,31 @@ def truncated(logits_RV: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
 
 
 def draw(logits_RV: Tensor, rules: Rules, uniform_R: Tensor) -> Drawn:
-    """Draw one token per row by inverting the cumulative distribution in the order of the token ids."""
+    """Draw one token per row by inverting the cumulative distribution in the order of the token ids.
+
+    Rows are taken in blocks: what is computed on the way takes many times the memory of their logits.
+    """
+    blocks = _blocks(logits_RV)
+    if len(blocks) == 1:
+        return _draw(logits_RV, rules, uniform_R)
+    drawn = [_draw(logits_RV[block], rules.part(block), uniform_R[block]) for block in blocks]
+    return Drawn(
+        ids=torch.cat([d.ids for d in drawn]),
+        logp=torch.cat([d.logp for d in drawn]),
+        untempered=torch.cat([d.untempered for d in drawn]),
+        entropy=torch.cat([d.entropy for d in drawn]),
+    )
+
+
+def _blocks(logits_RV: Tensor) -> list[slice]:
+    """Cut rows into blocks of about one size; several threads would add up a single row otherwise."""
+    count, vocabulary = logits_RV.shape
+    size = max(4, BLOCK.get(logits_RV.device.type, LARGE_BLOCK) // vocabulary)
+    number = max(1, -(-count // size))
+    return [slice(count * i // number, count * (i + 1) // number) for i in range(number)]
+
+
+def _draw(logits_RV: Tensor, rules: Rules, uniform_R: Tensor) -> Drawn:
     base = logits_RV.float().log_softmax(-1)
     probs = base.exp()
     entropy = -(probs * base.clamp(min=-1e30)).sum(-1)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_whole(target: Path, data: bytes) -> Path:
-    """Write a file beside its place, sync it, put it there and sync the folder."""
+def write_whole(target: Path, data: Iterable[bytes | memoryview]) -> Path:
+    """Write pieces into a file beside its place, sync it, put it there and sync the folder."""
     draft = target.with_name(f".{target.name}.draft")
     try:
         with draft.open("wb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)

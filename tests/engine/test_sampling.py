@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentrl.engine import sampling
 from agentrl.engine.sampling import Drawn, Rules, draw, signed64, truncated, uniform
 
 DRAWS = 40_000
@@ -126,3 +127,19 @@ def test_uniform_numbers_follow_from_seed_and_position(seed: int, position: int)
     want = mixed(mixed(seed) + (position + 1) * 0x9E3779B97F4A7C15) >> 16
     got = uniform(torch.tensor([1, signed64(seed)]), torch.tensor([2, position]))[1].item()
     assert got == (want + 0.5) / 2**48 and 0 < got < 1
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("count", [5, 16, 33])
+def test_rows_in_blocks_get_the_same_bits(count: int, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(count, 501, generator=torch.Generator().manual_seed(count)) * 3
+    temperature, top_k = torch.ones(count), torch.zeros(count, dtype=torch.int64)
+    if not plain:
+        temperature[::2], top_k[::3], temperature[-1] = 0.7, 20, 0.0
+    setting = Rules(temperature=temperature, top_p=torch.ones(count), top_k=top_k, plain=plain)
+    where = torch.linspace(0.01, 0.99, count, dtype=torch.float64)
+    whole = draw(logits, setting, where)
+    monkeypatch.setitem(sampling.BLOCK, "cpu", 1)
+    cut = draw(logits, setting, where)
+    for name in ("ids", "logp", "untempered", "entropy"):
+        assert torch.equal(getattr(whole, name), getattr(cut, name)), name

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save_file
 
 from agentrl.errors import ConfigError
 from agentrl.store.errors import StoreError
 from agentrl.trainers.batch import Row
-from agentrl.trainers.checkpoints import Checkpoints, TornError, load_weights, pack, unpack
+from agentrl.trainers.checkpoints import Checkpoints, TornError, digest, load_weights, pack, unpack
 from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import context, small_model
@@ -32,13 +34,27 @@ def same(a: Any, b: Any) -> bool:
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(pack(STATE))
+    (tmp_path / "x").write_bytes(b"".join(pack(STATE)))
     assert same(unpack(tmp_path / "x"), STATE)
+
+
+def test_a_file_is_written_straight_from_the_tensors() -> None:
+    tensor = torch.arange(5.0)
+    head, *rest = pack({"a": tensor, "b": torch.tensor(True), "c": torch.empty(0, 3)})
+    assert len(head) % 8 == 0 and load(b"".join([head, *rest])).keys() == {"a", "b", "c"}
+    assert np.frombuffer(rest[0], dtype=np.float32).ctypes.data == tensor.data_ptr()
+
+
+def test_a_file_of_the_library_itself_is_read(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(3), "b": torch.ones(2, dtype=torch.bfloat16)}
+    plain = '{"a": {"$tensor": "a"}, "b": {"$tensor": "b"}}'
+    save_file(tensors, tmp_path / "x", metadata={"state": plain, "sha256": digest(plain, tensors)})
+    assert same(unpack(tmp_path / "x"), tensors)
 
 
 @pytest.mark.parametrize("how", ["empty", "cut", "zeros", "a bit of a tensor", "a word of the state", "text"])
 def test_a_torn_file_is_recognised(how: str, tmp_path: Path) -> None:
-    data = pack(STATE)
+    data = b"".join(pack(STATE))
     torn = {
         "empty": b"",
         "cut": data[: len(data) // 2],
@@ -94,7 +110,7 @@ def test_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     for _ in range(3):
         whole.sft_step(rows)
     state = {"weights": whole.named_tensors(), "updater": whole.state_dict()}
-    (tmp_path / "x").write_bytes(pack(state))
+    (tmp_path / "x").write_bytes(b"".join(pack(state)))
     again = updater(2)
     found = unpack(tmp_path / "x")
     load_weights(again.named_tensors(), found["weights"])

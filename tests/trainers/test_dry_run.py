@@ -1,5 +1,9 @@
 """What `--dry-run` says of a run, and what the run then takes."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +31,36 @@ class Rambling(ToolEnv):
 
 
 NAME = f"{__file__}:Rambling"
+PEAK = """
+import json, resource, sys
+from agentrl.trainers.session import train
+
+name, asked = json.loads(sys.argv[1])
+result = train(name, **asked)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+print(json.dumps({"peak": peak, "said": result.get("process_mib")}))
+"""
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return saved(tmp_path_factory.mktemp("hf") / "model")
+
+
+def saved(folder: Path, **shape: int) -> str:
+    """Write an untrained model with its tokenizer."""
     tokenizer = make_tokenizer(["say something of words and 1 2 3"] * 3)
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-    )
-    return str(save_folder(tmp_path_factory.mktemp("hf") / "model", Qwen2ForCausalLM(config), tokenizer))
+    small: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+    }
+    return str(save_folder(folder, Qwen2ForCausalLM(Qwen2Config(**small | shape)), tokenizer))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +82,31 @@ def test_the_operations_of_a_step(
     result = train(NAME, **asked)
     assert result["failures"] == {} and len(taken) == 4
     assert 2 * said["train_flops_per_step"] == pytest.approx(sum(taken), rel=0.2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "shape", [{"vocab_size": 8000, "hidden_size": 256, "num_hidden_layers": 4}, {"vocab_size": 30000}]
+)
+def test_the_memory_of_a_run(shape: dict[str, int], tmp_path: Path) -> None:
+    """Within 20 % of the most that the run then holds, each in a process of its own."""
+    folder = saved(tmp_path / "model", **shape)
+    settings = {"groups_per_step": 6, "group_size": 4, "rollout.max_tokens_per_turn": 48, "eval.tasks": 4}
+    asked = {"model": folder, "steps": 2, "settings": settings}
+    said = in_process(tmp_path, asked | {"dry_run": True})["said"]
+    assert said == pytest.approx(in_process(tmp_path, asked)["peak"], rel=0.2)
+
+
+def in_process(folder: Path, asked: dict[str, Any]) -> dict[str, float]:
+    """Train in a process of its own; its memory is not that of earlier tests."""
+    command = [sys.executable, "-c", PEAK, json.dumps([NAME, asked])]
+    paths = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | paths
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, timeout=300
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def counting(real: Any, taken: list[int]) -> Any:

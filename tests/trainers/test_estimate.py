@@ -2,10 +2,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from agentrl.trainers import head
+from agentrl.trainers.batch import Row
 from agentrl.trainers.lora import Adapter
 from agentrl.trainers.simulate import counter, simulate
 from agentrl.trainers.train_pass import compare_passes, recorded_rows
@@ -51,6 +54,32 @@ def test_a_simulated_pass_takes_what_the_real_one_takes(update: UpdateSettings) 
     assert found.peak_bytes == pytest.approx(peak_bytes(work), rel=0.1)
     assert found.num_trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("chunk", [2**23, 300 * 40], ids=["kept", "chunks"])
+def test_the_operations_by_hand(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each product of T tokens with in x out weights takes 2 * T * in * out, twice more on the way back."""
+    monkeypatch.setitem(head.CHUNK, "cpu", chunk)
+    rng, model = np.random.default_rng(0), larger_model()
+    rows = [Row(ids=rng.integers(0, 300, 51), positions=np.arange(10, 50)) for _ in range(8)]
+    width = SMALL["head_dim"]
+    num_heads, num_kv = SMALL["num_attention_heads"], SMALL["num_key_value_heads"]
+    fed = 8 * 50
+    linear = 64 * width * 2 * (num_heads + num_kv) + 3 * 64 * 160
+    attention = 8 * num_heads * 50 * 50 * width  # a product of queries, keys: 2 forward, 5 back
+    output = 8 * 40 * 64 * 300
+    by_hand = 3 * (6 * fed * linear + 14 * attention) + 2 * output * (3 if chunk == 2**23 else 4)
+    assert simulate(model, rows, UpdateSettings(path="padded")).flops == pytest.approx(by_hand, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["addmm_", "baddbmm_", "addbmm_", "addmm", "mm"])
+def test_every_form_of_a_product_counts(name: str) -> None:
+    batch = () if name in ("addmm", "addmm_", "mm") else (3,)
+    one, other = torch.ones(*batch, 10, 7), torch.ones(*batch, 7, 5)
+    total = torch.zeros(*(batch if name == "baddbmm_" else ()), 10, 5)
+    with counter() as flops:
+        torch.mm(one, other, out=total) if name == "mm" else getattr(total, name)(one, other)
+    assert flops.get_total_flops() == 2 * 10 * 7 * 5 * (3 if batch else 1)
 
 
 def test_what_is_shared_is_not_computed_again() -> None:

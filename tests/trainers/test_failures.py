@@ -110,7 +110,7 @@ def test_a_resumed_run_remembers_the_attempts_before(tmp_path: Path) -> None:
     watch.add(*(played(f"a/{i}") for i in range(4)), *(played(f"b/{i}", failed=True) for i in range(5)))
     resumed = FailureWatch(budget)
     file = tmp_path / "state.safetensors"
-    file.write_bytes(pack({"attempts": watch.state_dict()}))
+    file.write_bytes(b"".join(pack({"attempts": watch.state_dict()})))
     resumed.load_state_dict(unpack(file)["attempts"])
     assert resumed.state_dict() == watch.state_dict()
     with pytest.raises(FailureBudgetSpent, match="6 of the last 10 attempts failed"):
