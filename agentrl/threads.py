@@ -27,7 +27,6 @@ class OwnThread:
         self._name = name
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._alive = False
         self._waiting: asyncio.Future[Any] | None = None
         self._num_given = self._num_done = 0
         self._began = self._used = 0.0
@@ -45,12 +44,13 @@ class OwnThread:
 
     def _start(self) -> None:
         try:
-            self._thread = _thread(self._work, self._name)
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            thread.start()
         except RuntimeError:  # the system has no more threads; the job is the caller's again
             self._jobs.get_nowait()
             self._waiting = None
             raise
-        self._alive = True
+        self._thread = thread
 
     @property
     def busy(self) -> bool:
@@ -61,7 +61,7 @@ class OwnThread:
     def cpu_seconds(self) -> float:
         """Processor time of the function that runs there now, or of the last one."""
         thread = self._thread
-        if not self.busy or thread is None or thread.ident is None or not self._alive:
+        if not self.busy or thread is None or thread.ident is None or not thread.is_alive():
             return self._used
         return time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) - self._began
 
@@ -70,12 +70,12 @@ class OwnThread:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
         self._jobs.put(None)
-        if not await self._ended(seconds):
-            LEFT_BEHIND.add(self._name, lambda: self._alive)
+        if self._thread is not None and self.busy and not await self._join(self._thread, seconds):
+            LEFT_BEHIND.add(self._name, self._thread.is_alive)
 
-    async def _ended(self, seconds: float) -> bool:
+    async def _join(self, thread: threading.Thread, seconds: float) -> bool:
         deadline, pause = time.monotonic() + seconds, 1e-4
-        while self._alive:
+        while thread.is_alive():
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(pause)
@@ -94,22 +94,6 @@ class OwnThread:
             self._num_done += 1
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left who waits
                 loop.call_soon_threadsafe(_settle, future, value, error)
-        self._alive = False
-
-
-class _Unawaited(threading.Event):
-    """`Thread.start` waits for it until the thread runs: 0.1 s where 256 episodes begin."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return True
-
-
-def _thread(work: Callable[[], None], name: str) -> threading.Thread:
-    """Start a thread; where Python names the event otherwise, that takes longer and is as right."""
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    thread._started = _Unawaited()  # type: ignore[attr-defined]
-    thread.start()
-    return thread
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
