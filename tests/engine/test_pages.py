@@ -198,8 +198,10 @@ def no_files_in_memory() -> Iterator[None]:
     """No file of this process may hold more than a page."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (pages.PAGE, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_group_holds_its_prompt_once(make_model: MakeModel, caplog: pytest.LogCaptureFixture) -> None:
