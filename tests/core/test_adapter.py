@@ -16,6 +16,7 @@ from agentrl.errors import EnvironmentFault, InfrastructureError, RewardError
 from agentrl.message import Action, Image, Text, answer
 from agentrl.registry import EnvSpec, resolve_env
 from agentrl.task import Task
+from tests.waiting import soon
 
 TASK = Task(id="t", split="train", level=0, seed=5)
 
@@ -171,7 +172,7 @@ def test_close_unblocks_a_hanging_step() -> None:
 
     before = threading.active_count()
     assert asyncio.run(play()) < 2
-    assert threading.active_count() <= before
+    assert soon(lambda: threading.active_count() <= before)  # an idle thread ends by itself
 
 
 class Pooled(Guess):

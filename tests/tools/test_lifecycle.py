@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +18,7 @@ from agentrl.tools.sandbox.guarantees import guarantees
 from agentrl.tools.sandbox.guest import kernel, wire
 from tests.tools.attacks import LIMITS, Level, make_pool
 from tests.tools.levels import Pools, every_level, isolating_level, open_pools
+from tests.waiting import soon
 
 HOST = """
 import asyncio, os, sys
@@ -67,10 +67,7 @@ def folders() -> set[str]:
 
 
 def wait_until_gone(pids: set[int]) -> None:
-    deadline = time.monotonic() + 10
-    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
-        assert time.monotonic() < deadline, f"still there: {pids}"
-        time.sleep(0.02)
+    assert soon(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids)), f"still there: {pids}"
 
 
 @every_level
