@@ -40,5 +40,5 @@ from agentrl.trainers.recipe import Recipe as Recipe
 from agentrl.trainers.reinforce_pp import reinforce_pp as reinforce_pp
 from agentrl.trainers.reinforce_pp import reinforce_pp_baseline as reinforce_pp_baseline
 from agentrl.trainers.rloo import rloo as rloo
+from agentrl.trainers.run.session import train as train
 from agentrl.trainers.sapo import sapo as sapo
-from agentrl.trainers.session import train as train

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from agentrl.engine.protocol import Sampling
-from agentrl.episode import Episode
 from agentrl.errors import ConfigError
-from agentrl.evaluation import Watcher, evaluate_model, evaluate_policy, has_expert, named
+from agentrl.evaluation import Attempts, Watcher, evaluate_model, evaluate_policy, has_expert, named
 from agentrl.policies import policy_named
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.independent import Independent
 from agentrl.task import Task
 
 REMOTE = "openai:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempts:
-    """What came of a measurement: the episodes, and facts beside the score."""
-
-    episodes: Sequence[Episode]
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Contestant(Protocol):

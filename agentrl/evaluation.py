@@ -30,6 +30,14 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """What came of a measurement: the episodes, and facts beside the score."""
+
+    episodes: Sequence[Episode]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What a policy reached; failed episodes are counted apart and are in no average."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentrl.contestants import Attempts, Contestant, contestant, refuse_unused
-from agentrl.evaluation import bench_row, named, possible_policies
+from agentrl.contestants import Contestant, contestant, refuse_unused
+from agentrl.evaluation import Attempts, bench_row, named, possible_policies
 from agentrl.progress import Progress, SilentProgress
 from agentrl.registry import EnvSpec
 from agentrl.stopping import run_stoppable

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.chat import Asking, ChatPolicy
-from agentrl.contestants import Attempts
 from agentrl.engine.client import open_client
 from agentrl.engine.endpoint import Endpoint, read_place
 from agentrl.engine.protocol import Sampling
 from agentrl.errors import ConfigError, unknown
-from agentrl.evaluation import Watcher, evaluate_model, evaluate_policy
+from agentrl.evaluation import Attempts, Watcher, evaluate_model, evaluate_policy
 from agentrl.registry import Worker, check_settings
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.running import Table

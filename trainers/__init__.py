@@ -1,1 +1,1 @@
-"""Training: the updater, the loop, the parts of a recipe, and one file per algorithm."""
+"""Training: one file per algorithm, the parts that it is made of, and the updater; folders hold the rest."""

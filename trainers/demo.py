@@ -22,10 +22,10 @@ from agentrl.runs import is_unfinished, open_run
 from agentrl.stopping import run_stoppable
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.controls import Blanked, ShuffledReward
-from agentrl.trainers.keeping import kept
-from agentrl.trainers.plan import make_plan
-from agentrl.trainers.session import Session
-from agentrl.trainers.student import Student
+from agentrl.trainers.run.keeping import kept
+from agentrl.trainers.run.plan import make_plan
+from agentrl.trainers.run.session import Session
+from agentrl.trainers.run.student import Student
 from agentrl.trainers.tiny.start import more_sft
 
 Control = Literal["no-tool", "shuffled-reward", "more-sft"]

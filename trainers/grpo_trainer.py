@@ -9,8 +9,8 @@ from typing import Any
 
 from agentrl.progress import Progress, progress_for
 from agentrl.trainers.grpo import grpo
-from agentrl.trainers.plan import make_plan
-from agentrl.trainers.session import train
+from agentrl.trainers.run.plan import make_plan
+from agentrl.trainers.run.session import train
 
 
 class GRPOTrainer:

@@ -25,7 +25,7 @@ from agentrl.episode import Group, ScoredGroup
 from agentrl.errors import ConfigError, unknown
 from agentrl.trainers.batch import Row, TrainBatch
 from agentrl.trainers.comm import Comm, LocalComm
-from agentrl.trainers.forward import Scores
+from agentrl.trainers.passes.forward import Scores
 
 if TYPE_CHECKING:
     from agentrl.trainers.metrics import StepMetrics

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from agentrl.task import derive_seed
-from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import TrainBatch
-from agentrl.trainers.forward import Scores
 from agentrl.trainers.parts import Mismatch, StepContext, Tokens, Totals
+from agentrl.trainers.passes.backward import backward
+from agentrl.trainers.passes.forward import Scores
 from agentrl.trainers.policy import PolicyStats, plan_minibatches, policy_loss, units_of
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.signal import Move, spread_out

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from agentrl.errors import ConfigError
-from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row, TrainBatch
 from agentrl.trainers.comm import Comm, LocalComm
-from agentrl.trainers.forward import Forward, Scores
-from agentrl.trainers.lora import Adapter
 from agentrl.trainers.optimiser import NonFiniteError, Optimiser, OptimiserSettings
 from agentrl.trainers.parts import ForwardSpec, StepContext
+from agentrl.trainers.passes.backward import backward
+from agentrl.trainers.passes.forward import Forward, Scores
+from agentrl.trainers.passes.lora import Adapter
+from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.policy_step import PolicyStep
 from agentrl.trainers.recipe import Recipe
-from agentrl.trainers.update_settings import UpdateSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

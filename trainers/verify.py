@@ -24,8 +24,8 @@ from agentrl.engine.fingerprint import HoldsWeights, fingerprint
 from agentrl.engine.protocol import Engine
 from agentrl.errors import ConfigError, RunStopped, unknown
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward
 from agentrl.trainers.parts import Mismatch
+from agentrl.trainers.passes.forward import Forward
 from agentrl.trainers.signal import spread_out
 
 NAMED = 3

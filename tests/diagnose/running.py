@@ -22,13 +22,13 @@ from agentrl.runs import open_run
 from agentrl.stopping import run_stoppable
 from agentrl.store.inventory import find_run
 from agentrl.trainers.grpo import grpo
-from agentrl.trainers.keeping import kept
-from agentrl.trainers.plan import make_plan
 from agentrl.trainers.recipe import Recipe
-from agentrl.trainers.saving import save_folder
-from agentrl.trainers.session import Session
-from agentrl.trainers.strategies import StrategyPlan
-from agentrl.trainers.student import Student
+from agentrl.trainers.run.keeping import kept
+from agentrl.trainers.run.plan import make_plan
+from agentrl.trainers.run.saving import save_folder
+from agentrl.trainers.run.session import Session
+from agentrl.trainers.run.strategies import StrategyPlan
+from agentrl.trainers.run.student import Student
 from agentrl.trainers.tiny.make import make_tiny
 from agentrl.trainers.tiny.start import warm_start
 

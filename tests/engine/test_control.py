@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,20 +14,7 @@ from agentrl.engine.complete import complete
 from agentrl.engine.protocol import Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.errors import ConfigError, EngineError
-
-T = TypeVar("T")
-MakeModel = Callable[..., Any]
-
-
-def serve(model: Any, work: Callable[[TorchEngine], Awaitable[T]], **options: Any) -> T:
-    async def run() -> T:
-        engine = TorchEngine(model, **options)
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
+from tests.engine.serving import MakeModel, serve
 
 
 def letters(ids: Sequence[int]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +17,9 @@ from agentrl.engine.protocol import Completion, Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.episode import as_ids
 from tests.counts import at_most
+from tests.engine.serving import MakeModel
 from tests.engine.talks import Talk, all_talks, alone, assert_same_bits, talks
 
-MakeModel = Callable[..., Any]
 BYTES_PER_POSITION = 2 * 2 * 2 * 8 * 4
 """Of the models of conftest: keys and values, layers, heads, head dimension, float32."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from agentrl.engine.loading import load_model
 from agentrl.errors import ConfigError
-
-MakeModel = Callable[..., Any]
+from tests.engine.serving import MakeModel
 
 
 @pytest.fixture

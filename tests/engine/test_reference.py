@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from agentrl.engine.protocol import Completion, Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.episode import as_ids
 from tests.engine.conftest import SETTINGS
+from tests.engine.serving import MakeModel
 from tests.engine.talks import Talk, all_talks, alone, assert_same_bits, talks
 
-MakeModel = Callable[..., Any]
 KINDS = ("windows", "mistral", "neox")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,22 +16,7 @@ from agentrl.engine.complete import complete
 from agentrl.engine.protocol import Completion, Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.episode import Floats, Ids, as_ids
-
-T = TypeVar("T")
-MakeModel = Callable[..., Any]
-
-
-def serve(model: Any, work: Callable[[TorchEngine], Awaitable[T]], **options: Any) -> T:
-    """Run `work` on an engine of its own."""
-
-    async def run() -> T:
-        engine = TorchEngine(model, **options)
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
+from tests.engine.serving import MakeModel, serve
 
 
 def reference(model: Any, ids: Sequence[int] | Ids) -> Floats:

@@ -21,7 +21,7 @@ RUN = """
 import json, sys, time, torch
 torch.set_num_threads(1)
 from agentrl.errors import ConfigError
-from agentrl.trainers.session import train
+from agentrl.trainers.run.session import train
 try:
     result = train(sys.argv[1], model="tiny", seed=int(sys.argv[2]), fresh=True)
 except ConfigError as error:

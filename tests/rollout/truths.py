@@ -14,7 +14,7 @@ from agentrl.codec import from_bytes, to_bytes
 from agentrl.episode import Context, Episode, ScoredEpisode, ScoredGroup
 from agentrl.message import Part, Text, ToolResult
 from agentrl.trainers.batch import Row, make_batch
-from agentrl.trainers.forward import Forward
+from agentrl.trainers.passes.forward import Forward
 from tests.rollout.worlds import (
     TOOLS,
     Heard,

@@ -13,11 +13,11 @@ import pytest
 
 from agentrl.codec import encode, from_bytes
 from agentrl.registry import EnvSpec
-from agentrl.trainers.saving import save_folder
+from agentrl.trainers.run.saving import save_folder
 from agentrl.trainers.tiny.make import make_tiny
 from tests.store.nursery import Nursery, Point
 from tests.store.server import postgres_server
-from tests.trainers.tiny_envs import LookUp
+from tests.trainers.tiny.envs import LookUp
 
 HERE = Path(__file__).parent
 STEPS = 3

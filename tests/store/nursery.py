@@ -149,7 +149,7 @@ def serve() -> None:
     """Answer commands until stdin ends."""
     import transformers.models.qwen2.modeling_qwen2  # noqa: F401
 
-    import agentrl.trainers.session  # noqa: F401
+    import agentrl.trainers.run.session  # noqa: F401
 
     ended: dict[int, int] = {}
     for line in sys.stdin:

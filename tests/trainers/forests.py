@@ -26,8 +26,8 @@ from transformers import (
 )
 
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward
-from agentrl.trainers.passes import Path
+from agentrl.trainers.passes.forward import Forward
+from agentrl.trainers.passes.planning import Path
 
 VOCABULARY = 23
 SMALL: dict[str, Any] = {

@@ -13,10 +13,10 @@ from agentrl.episode import Context, Episode, Group, Segment, as_ids
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import SeededTasks, derive_seed
 from agentrl.trainers.grpo import grpo
-from agentrl.trainers.loop import Loop
 from agentrl.trainers.metrics import StepMetrics
 from agentrl.trainers.recipe import Recipe
-from agentrl.trainers.saving import weights_sha256
+from agentrl.trainers.run.loop import Loop
+from agentrl.trainers.run.saving import weights_sha256
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import context, episode, small_model
 

@@ -14,8 +14,8 @@ import pytest
 from agentrl.trainers.common import DEFAULTS, Common
 from agentrl.trainers.configure import keywords, with_settings
 from agentrl.trainers.parts import StepContext
-from agentrl.trainers.plan import find_algorithm
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.run.plan import find_algorithm
 from agentrl.trainers.standard import FixedBounds, LeaveOneOut
 from tests.trainers.losses.toy import T0_ONE, batch_of
 

@@ -18,10 +18,10 @@ from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Task
 from agentrl.trainers.checkpoints import pack, unpack
 from agentrl.trainers.failures import FailureBudgetSpent, FailureShares, FailureWatch
-from agentrl.trainers.measure import measure
 from agentrl.trainers.metrics import RolloutStats
 from agentrl.trainers.optimiser import NonFiniteError
 from agentrl.trainers.recipe import FailureBudget
+from agentrl.trainers.run.measure import measure
 from tests.trainers.making import episode
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from agentrl.trainers.configure import with_settings
-from agentrl.trainers.plan import find_algorithm
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.run.plan import find_algorithm
 from tests.trainers.looping import run_say
 
 NAMES = sorted(e.name for e in entry_points(group="agentrl.algorithms"))

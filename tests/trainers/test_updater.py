@@ -14,11 +14,11 @@ from agentrl.episode import Context, ScoredGroup, Segment, as_ids
 from agentrl.errors import ConfigError
 from agentrl.trainers.batch import Row, TrainBatch, make_batch
 from agentrl.trainers.comm import Comm
-from agentrl.trainers.forward import Forward
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.parts import StepContext, Tokens, Totals
+from agentrl.trainers.passes.forward import Forward
+from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.standard import EpisodeMean, PpoClip
-from agentrl.trainers.update_settings import UpdateSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import context, scored, scored_group, small_model
 from tests.trainers.updating import RECIPES, SETTINGS, gradient, same, step, two_groups

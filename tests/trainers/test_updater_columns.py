@@ -12,12 +12,12 @@ from torch.testing import assert_close
 from agentrl.episode import Context, Segment, as_ids
 from agentrl.errors import ConfigError
 from agentrl.trainers.batch import Row, make_batch
-from agentrl.trainers.forward import Forward
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.optimiser import NonFiniteError, OptimiserSettings
 from agentrl.trainers.parts import StepContext, Tokens
+from agentrl.trainers.passes.forward import Forward
+from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.standard import PpoClip, TokenMean
-from agentrl.trainers.update_settings import UpdateSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import VOCABULARY, context, scored_group, small_model
 from tests.trainers.updating import RECIPES, SETTINGS, Recorded, gradient, same, step, two_groups

@@ -22,10 +22,10 @@ from agentrl.episode import Columns, Context, Episode, Group, Segment, as_ids
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import SeededTasks, derive_seed
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward, Precision
 from agentrl.trainers.grpo import grpo
-from agentrl.trainers.loop import Loop
 from agentrl.trainers.parts import Mismatch
+from agentrl.trainers.passes.forward import Forward, Precision
+from agentrl.trainers.run.loop import Loop
 from agentrl.trainers.updater import Updater
 from agentrl.trainers.verify import LIMITS, Verifier, WeightsDiffer
 from tests.trainers.making import VOCABULARY, episode, small_model

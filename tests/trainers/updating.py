@@ -9,13 +9,13 @@ from torch.testing import assert_close
 
 from agentrl.episode import ScoredGroup
 from agentrl.trainers.batch import make_batch
-from agentrl.trainers.forward import Forward
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.optimiser import OptimiserSettings
 from agentrl.trainers.parts import StepContext
+from agentrl.trainers.passes.forward import Forward
+from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.policy import PolicyStats
 from agentrl.trainers.recipe import Recipe
-from agentrl.trainers.update_settings import UpdateSettings
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import scored_group, small_model
 

@@ -19,12 +19,12 @@ from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
-from agentrl.trainers.head import CHUNK, output_head
-from agentrl.trainers.plan import Plan
+from agentrl.trainers.passes.head import CHUNK, output_head
+from agentrl.trainers.passes.simulate import Simulated, simulate
 from agentrl.trainers.recipe import Recipe
+from agentrl.trainers.run.plan import Plan
+from agentrl.trainers.run.student import Student
 from agentrl.trainers.signal import PROBED
-from agentrl.trainers.simulate import Simulated, simulate
-from agentrl.trainers.student import Student
 from agentrl.trainers.tiny.habits import Sloppy
 from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.play import Demonstrator, context_of, expert_of, play_many

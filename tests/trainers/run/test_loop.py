@@ -19,11 +19,11 @@ from agentrl.trainers.batch import Row, TrainBatch
 from agentrl.trainers.dr_grpo import dr_grpo
 from agentrl.trainers.failures import FailureBudgetSpent
 from agentrl.trainers.grpo import grpo
-from agentrl.trainers.loop import Loop
 from agentrl.trainers.parts import StepContext, StepEnd
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.reinforce_pp import reinforce_pp
 from agentrl.trainers.rloo import rloo
+from agentrl.trainers.run.loop import Loop
 from agentrl.trainers.standard.rewards import LARGEST
 from agentrl.trainers.updater import Updater
 from tests.trainers.looping import Given, one_action, run_given, run_say

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward, Scores
-from agentrl.trainers.passes import Pass, Units
+from agentrl.trainers.passes.forward import Forward, Scores
+from agentrl.trainers.passes.planning import Pass, Units
 
 Loss = Callable[[list[int], Scores], Tensor]
 """Gives a scalar from some rows, as indices, and their scores; the losses of all pieces are added up."""

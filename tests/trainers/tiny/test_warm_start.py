@@ -15,8 +15,8 @@ from agentrl.trainers.tiny.measure import Played
 from agentrl.trainers.tiny.model import TinyShape
 from agentrl.trainers.tiny.start import warm_start
 from agentrl.trainers.tiny.warm_start import Round, WarmStartReport, WarmStartSettings
-from tests.trainers.test_tiny_sloppy import worker_of
-from tests.trainers.tiny_envs import Echo, LookUp, Unlearnable
+from tests.trainers.tiny.envs import Echo, LookUp, Unlearnable
+from tests.trainers.tiny.test_sloppy import worker_of
 
 SHORT = WarmStartSettings(rounds=(Round(steps=20, rate=3e-3, fresh=8, good=0.75),), first=128, checks=32)
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from agentrl.trainers.tiles import Tiles
+from agentrl.trainers.passes.tiles import Tiles
 
 NAME = "agentrl_tiles"
 

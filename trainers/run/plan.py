@@ -18,10 +18,10 @@ from agentrl.rollout.protocol import Limits
 from agentrl.store.database import check_url
 from agentrl.trainers.checkpoints import CheckpointSettings
 from agentrl.trainers.configure import read_value, with_settings
+from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.recipe import Recipe
-from agentrl.trainers.strategies import StrategyPlan, find_strategy
+from agentrl.trainers.run.strategies import StrategyPlan, find_strategy
 from agentrl.trainers.tiny.warm_start import WarmStartSettings
-from agentrl.trainers.update_settings import UpdateSettings
 
 TINY = "tiny"
 PARTS = ("env", "rollout", "strategy", "eval", "tiny", "warm", "update", "checkpoint", "store", "algorithm")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from agentrl.trainers.prefixes import Index, Packed
+from agentrl.trainers.passes.prefixes import Index, Packed
 
 WASTE = 1.25
 """Largest ratio of a tile's area to what is needed of it."""

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from agentrl.errors import ConfigError
-from agentrl.trainers.saving import save_folder, weights_sha256
+from agentrl.trainers.run.saving import save_folder, weights_sha256
 from tests.trainers.making import small_model
 
 

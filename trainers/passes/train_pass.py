@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row
-from agentrl.trainers.passes import Path
-from agentrl.trainers.update_settings import UpdateSettings
+from agentrl.trainers.passes.backward import backward
+from agentrl.trainers.passes.planning import Path
+from agentrl.trainers.passes.settings import UpdateSettings
 
 
 def recorded_rows(

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from agentrl.errors import ConfigError
-from agentrl.trainers.attention import can_pack, running
 from agentrl.trainers.batch import Row
-from agentrl.trainers.head import CHUNK, LARGE_CHUNK, head_shape, output_head, token_scores
-from agentrl.trainers.passes import Cost, Pass, Path, Units, packed_pass, padded_pass, plan_passes
-from agentrl.trainers.rotations import forget_length, steady_context
+from agentrl.trainers.passes.attention import can_pack, running
+from agentrl.trainers.passes.head import CHUNK, LARGE_CHUNK, head_shape, output_head, token_scores
+from agentrl.trainers.passes.planning import Cost, Pass, Path, Units, packed_pass, padded_pass, plan_passes
+from agentrl.trainers.passes.rotations import forget_length, steady_context
 
 Precision = Literal["fp32", "bf16"]
 

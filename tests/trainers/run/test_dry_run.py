@@ -13,9 +13,9 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from agentrl import ToolEnv
-from agentrl.trainers.saving import save_folder
-from agentrl.trainers.session import train
-from agentrl.trainers.simulate import counter
+from agentrl.trainers.passes.simulate import counter
+from agentrl.trainers.run.saving import save_folder
+from agentrl.trainers.run.session import train
 from agentrl.trainers.tiny.tokenizer import make_tokenizer
 from agentrl.trainers.updater import Updater
 
@@ -33,7 +33,7 @@ class Rambling(ToolEnv):
 NAME = f"{__file__}:Rambling"
 PEAK = """
 import json, resource, sys
-from agentrl.trainers.session import train
+from agentrl.trainers.run.session import train
 
 name, asked = json.loads(sys.argv[1])
 result = train(name, **asked)
@@ -100,7 +100,7 @@ def test_the_memory_of_a_run(shape: dict[str, int], tmp_path: Path) -> None:
 def in_process(folder: Path, asked: dict[str, Any]) -> dict[str, float]:
     """Train in a process of its own; its memory is not that of earlier tests."""
     command = [sys.executable, "-c", PEAK, json.dumps([NAME, asked])]
-    paths = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    paths = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | paths
     done = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, timeout=300

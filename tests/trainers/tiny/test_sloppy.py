@@ -15,7 +15,7 @@ from agentrl.trainers.tiny.habits import Habit, Sloppy, candidates
 from agentrl.trainers.tiny.make import Tiny, make_tiny
 from agentrl.trainers.tiny.play import expert_of, play_many
 from agentrl.trainers.tiny.sloppy import another_argument, last_values, repertoire_of
-from tests.trainers.tiny_envs import AlwaysRight, BadTeacher, Echo, LongWinded, LookUp, NoExpert
+from tests.trainers.tiny.envs import AlwaysRight, BadTeacher, Echo, LongWinded, LookUp, NoExpert
 
 
 def worker_of(kind: type) -> Worker:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from agentrl.trainers import head
 from agentrl.trainers.batch import Row
-from agentrl.trainers.lora import Adapter
-from agentrl.trainers.simulate import counter, simulate
-from agentrl.trainers.train_pass import compare_passes, recorded_rows
-from agentrl.trainers.update_settings import UpdateSettings
+from agentrl.trainers.passes import head
+from agentrl.trainers.passes.lora import Adapter
+from agentrl.trainers.passes.settings import UpdateSettings
+from agentrl.trainers.passes.simulate import counter, simulate
+from agentrl.trainers.passes.train_pass import compare_passes, recorded_rows
 from tests.trainers.forests import SMALL, random_rows
 from tests.trainers.tracking import peak_bytes
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from agentrl.trainers.batch import Row
-from agentrl.trainers.prefixes import num_common, pack, sort_key
-from agentrl.trainers.tiles import Tiles, make_tiles
+from agentrl.trainers.passes.prefixes import num_common, pack, sort_key
+from agentrl.trainers.passes.tiles import Tiles, make_tiles
 
 Path = Literal["auto", "padded", "packed", "shared"]
 Units = Sequence[Sequence[int]]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from agentrl.errors import ConfigError
-from agentrl.trainers.forward import Forward
-from agentrl.trainers.head import HeadShape, head_shape, output_head, token_scores
+from agentrl.trainers.passes.forward import Forward
+from agentrl.trainers.passes.head import HeadShape, head_shape, output_head, token_scores
 from tests.trainers.forests import family, gemma2
 from tests.trainers.tracking import peak_bytes
 

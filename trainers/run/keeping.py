@@ -25,9 +25,9 @@ from agentrl.store.errors import StoreError
 from agentrl.store.recording import Recorded
 from agentrl.store.store import Store
 from agentrl.trainers.checkpoints import START, Checkpoints, TornError, load_weights
-from agentrl.trainers.loop import Loop
 from agentrl.trainers.metrics import StepMetrics
-from agentrl.trainers.plan import Plan
+from agentrl.trainers.run.loop import Loop
+from agentrl.trainers.run.plan import Plan
 from agentrl.trainers.tiny.demonstrations import WARM
 from agentrl.trainers.tiny.milestones import Milestones
 

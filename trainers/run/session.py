@@ -31,17 +31,17 @@ from agentrl.stopping import run_stoppable
 from agentrl.store.journal import Journal, NoJournal
 from agentrl.store.store import TRAIN
 from agentrl.task import Split, Task, derive_seed
-from agentrl.trainers.estimate import estimate
-from agentrl.trainers.inspecting import inspected
-from agentrl.trainers.keeping import Keeper, kept, restore, set_rng_state
-from agentrl.trainers.loop import Loop
-from agentrl.trainers.measure import Measured, measure
 from agentrl.trainers.metrics import StepMetrics
 from agentrl.trainers.parts import StepEnd
-from agentrl.trainers.plan import Plan, make_plan
 from agentrl.trainers.recipe import Recipe
-from agentrl.trainers.saving import save_folder, weights_sha256
-from agentrl.trainers.student import Student, load_student
+from agentrl.trainers.run.estimate import estimate
+from agentrl.trainers.run.inspecting import inspected
+from agentrl.trainers.run.keeping import Keeper, kept, restore, set_rng_state
+from agentrl.trainers.run.loop import Loop
+from agentrl.trainers.run.measure import Measured, measure
+from agentrl.trainers.run.plan import Plan, make_plan
+from agentrl.trainers.run.saving import save_folder, weights_sha256
+from agentrl.trainers.run.student import Student, load_student
 from agentrl.trainers.tiny.make import Tiny, make_tiny
 from agentrl.trainers.tiny.model import TinyShape
 from agentrl.trainers.tiny.start import warm_start

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward, Scores
-from agentrl.trainers.passes import Path
-from agentrl.trainers.rotations import steady_context
+from agentrl.trainers.passes.backward import backward
+from agentrl.trainers.passes.forward import Forward, Scores
+from agentrl.trainers.passes.planning import Path
+from agentrl.trainers.passes.rotations import steady_context
 from tests.trainers.forests import SMALL, VOCABULARY
 
 CONTEXT = 32

@@ -14,12 +14,12 @@ from torch.testing import assert_close
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from agentrl.errors import ConfigError
-from agentrl.trainers import tiles
-from agentrl.trainers.backward import backward
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward, Scores
-from agentrl.trainers.passes import Pass, Path, packed_buckets, padded_buckets
-from agentrl.trainers.prefixes import pack
+from agentrl.trainers.passes import tiles
+from agentrl.trainers.passes.backward import backward
+from agentrl.trainers.passes.forward import Forward, Scores
+from agentrl.trainers.passes.planning import Pass, Path, packed_buckets, padded_buckets
+from agentrl.trainers.passes.prefixes import pack
 from tests.trainers.forests import (
     MODELS,
     SMALL,

@@ -14,8 +14,8 @@ from agentrl.trainers.tiny.make import make_tiny
 from agentrl.trainers.tiny.milestones import Milestones
 from agentrl.trainers.tiny.start import warm_start
 from agentrl.trainers.tiny.warm_start import Round, WarmStartSettings, WarmStartStep
-from tests.trainers.test_tiny_sloppy import worker_of
-from tests.trainers.tiny_envs import Echo
+from tests.trainers.tiny.envs import Echo
+from tests.trainers.tiny.test_sloppy import worker_of
 
 SETTINGS = WarmStartSettings(
     rounds=tuple(Round(steps=n, rate=1e-3, fresh=8, good=2.0) for n in (6, 4)),

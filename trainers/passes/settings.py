@@ -8,8 +8,8 @@ from typing import Any, get_args
 from torch import nn
 
 from agentrl.errors import ConfigError, unknown
-from agentrl.trainers.forward import Forward, Precision
-from agentrl.trainers.passes import Path
+from agentrl.trainers.passes.forward import Forward, Precision
+from agentrl.trainers.passes.planning import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from transformers import AutoModelForCausalLM
 from agentrl.engine.weights import check_weights
 from agentrl.errors import ConfigError
 from agentrl.trainers.batch import make_batch
-from agentrl.trainers.forward import Forward
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.optimiser import OptimiserSettings
-from agentrl.trainers.saving import save_folder
-from agentrl.trainers.update_settings import UpdateSettings
+from agentrl.trainers.passes.forward import Forward
+from agentrl.trainers.passes.settings import UpdateSettings
+from agentrl.trainers.run.saving import save_folder
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import small_model
 from tests.trainers.updating import SETTINGS, step, two_groups

@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from agentrl.trainers.batch import Row
-from agentrl.trainers.forward import Forward
-from agentrl.trainers.lora import Adapter
-from agentrl.trainers.passes import Pass
-from agentrl.trainers.update_settings import UpdateSettings
+from agentrl.trainers.passes.forward import Forward
+from agentrl.trainers.passes.lora import Adapter
+from agentrl.trainers.passes.planning import Pass
+from agentrl.trainers.passes.settings import UpdateSettings
 
 PRODUCTS = [getattr(torch.ops.aten, name) for name in ("addmm_", "baddbmm_", "addbmm", "addbmm_")]
 """Matrix products that are added up; torch's counter knows those alone that give a tensor of their own."""

@@ -18,9 +18,9 @@ from agentrl.registry import EnvSpec
 from agentrl.store.store import Store
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
-from agentrl.trainers.plan import make_plan
-from agentrl.trainers.saving import save_folder, weights_sha256
-from agentrl.trainers.session import train
+from agentrl.trainers.run.plan import make_plan
+from agentrl.trainers.run.saving import save_folder, weights_sha256
+from agentrl.trainers.run.session import train
 from agentrl.trainers.tiny.make import make_tiny
 
 SMALL = {"groups_per_step": 2, "group_size": 2, "eval.tasks": 4, "rollout.max_tokens_per_turn": 6}
