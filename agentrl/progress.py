@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from agentrl.curve import sparkline
+from agentrl.terminal import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -207,7 +208,7 @@ class PlainProgress:
         self._print(f"  {phase.name:<{NAME_WIDTH}} {phase.line()}")
 
     def _print(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(harmless(text), file=self._stream, flush=True)
 
 
 class RichProgress:
@@ -239,7 +240,7 @@ class RichProgress:
     def note(self, text: str) -> None:
         if self._phase is not None and self._phase.complete:
             self.close()
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(harmless(text), markup=False, soft_wrap=True)
 
     def close(self) -> None:
         if self._phase is not None and self._bars is not None:

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from agentrl.cli.command import SECTIONS, Command, parse, parser_for
 from agentrl.cli.output import Output, columns
 from agentrl.errors import ConfigError, InfrastructureError, RunStopped, unknown
+from agentrl.terminal import harmless
 
 GROUP = "agentrl.commands"
 OK, FAILED, WRONG, STOPPED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -125,7 +126,7 @@ def exit_code(error: Exception) -> int:
 def one_line(error: Exception) -> str:
     r"""Write an error in one line.
 
-    >>> one_line(ValueError("a\n  b"))
-    'a b'
+    >>> one_line(ValueError("a\n  b\x1b[2J"))
+    'a b\\x1b[2J'
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    return harmless(" ".join(str(error).split())) or type(error).__name__

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentrl.progress import Progress, progress_for
+from agentrl.terminal import harmless, harmless_json
 
 
 class Output:
@@ -20,7 +21,7 @@ class Output:
     def say(self, text: str = "") -> None:
         """Print a line for a person; with `--json` it is left out."""
         if not self.json:
-            print(text, flush=True)
+            print(harmless(text), flush=True)
 
     def table(self, rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
         """Print rows of cells under each other."""
@@ -30,7 +31,8 @@ class Output:
     def result(self, data: Mapping[str, Any]) -> None:
         """End with the JSON object, where that was asked for."""
         if self.json:
-            print(json.dumps(plain(data), allow_nan=False, ensure_ascii=False), flush=True)
+            text = json.dumps(plain(data), allow_nan=False, ensure_ascii=False)
+            print(harmless_json(text), flush=True)
 
     def progress(self) -> Progress:
         """Give what shows progress; with `--json` it goes to stderr."""

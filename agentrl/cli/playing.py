@@ -16,6 +16,7 @@ from agentrl.errors import ConfigError
 from agentrl.message import Action
 from agentrl.registry import EnvSpec
 from agentrl.task import Task
+from agentrl.terminal import harmless
 
 HELP = """type  tool name=value …    a tool call; `tool VALUE` where it takes one value
       {"name": …, "arguments": {…}}    the same as JSON
@@ -84,12 +85,12 @@ def ask(env: Adapter) -> Iterator[Action]:
         try:
             yield read_line(line, env.tools)
         except ConfigError as error:
-            print(f"  {error}")
+            print(harmless(f"  {error}"))
 
 
 def episode(env: Adapter, task: Task) -> dict[str, object]:
     """Play one episode and say how it ended."""
-    print(wait(env.start(task)).text)
+    print(harmless(wait(env.start(task)).text))
     if env.tools:
         print("tools (? for help):")
         show_tools(env)
@@ -98,7 +99,7 @@ def episode(env: Adapter, task: Task) -> dict[str, object]:
         last = wait(env.act(action))
         reward, turns = reward + last.reward, turns + 1
         if last.observation.text:
-            print(last.observation.text)
+            print(harmless(last.observation.text))
         if last.done:
             break
     finish = "terminated" if last.terminated else "truncated" if last.truncated else "left"

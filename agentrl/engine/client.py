@@ -41,6 +41,10 @@ class HttpStatus(Exception):
         self.status, self.retry_after = status, retry_after
 
 
+class BrokenAnswer(Exception):
+    """What came back is no HTTP."""
+
+
 class Unreadable(ValueError):
     """An answer that is not what the interface promises."""
 
@@ -115,7 +119,7 @@ class Client:
     def _without_key(self, error: Exception) -> Exception:
         """Give an error that may be shown: what aiohttp raises can hold the headers of the request."""
         if isinstance(error, aiohttp.ClientResponseError):
-            return HttpStatus(error.status, self._key.hide_in(f"{type(error).__name__}: {error.message}"))
+            return BrokenAnswer(self._key.hide_in(f"an answer that is no HTTP ({error.message})"))
         return Unreadable(self._key.hide_in(str(error))) if isinstance(error, Unreadable) else error
 
     def _wait(self, attempt: int, cause: Exception, seed: int) -> float:

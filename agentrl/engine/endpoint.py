@@ -12,6 +12,7 @@ from agentrl.errors import ConfigError
 
 OPENAI = "https://api.openai.com/v1"
 PLACE = re.compile(r"(?P<model>.+?)(?:@(?P<url>https?://.*))?", re.DOTALL)
+BARE_HOST = re.compile(r"@(localhost|\[|\d+\.\d+\.\d+\.\d+|[\w.-]+:\d+(/|$)|\S+/v\d+/?$)")
 HIDDEN = "[key]"
 SHORTEST_HIDDEN = 8
 """A shorter key (servers at home are happy with "EMPTY") is a common word, not a secret in an answer."""
@@ -88,6 +89,11 @@ class Endpoint:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: need more than 0")
         _check_url(self.url)
+        if not re.fullmatch("[A-Z_][A-Z0-9_]*", self.api_key_env) and self.api_key_env not in os.environ:
+            raise ConfigError(
+                "api_key_env must be the name of the environment variable with the key, as OPENAI_API_KEY "
+                "(what was given is not repeated: it may be the key itself)"
+            )
 
     @property
     def place(self) -> str:
@@ -115,6 +121,8 @@ def read_place(text: str) -> tuple[str, str]:
     found = PLACE.fullmatch(text)
     if found is None:
         raise ConfigError("openai: names no model: write openai:MODEL@http://HOST:PORT/v1")
+    if found["url"] is None and BARE_HOST.search(text):  # or OpenAI would be sent what is another server's
+        raise ConfigError("openai: names a host without http:// or https://: write MODEL@http://HOST:PORT/v1")
     return found["model"], (found["url"] or OPENAI).rstrip("/")
 
 
@@ -124,7 +132,8 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         port_is_one = parts.port is None or parts.port > 0
     except ValueError:
-        raise ConfigError(f"url={url!r} is no URL: write it as http://HOST:PORT/v1") from None
+        shown = "the URL of the endpoint" if set("@?#") & set(url) else f"url={url!r}"
+        raise ConfigError(f"{shown} is no URL: write it as http://HOST:PORT/v1") from None
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigError(
             "the URL of the endpoint holds a name, a password or a query, and would be written into results: "

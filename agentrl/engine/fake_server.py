@@ -23,12 +23,15 @@ from agentrl.message import Action
 Json = dict[str, Any]
 Say = Callable[[Json], Action]
 """What the model says to a chat request."""
-Kind = Literal["status", "slow", "reset", "cut", "malformed", "silent"]
+Kind = Literal["status", "slow", "reset", "cut", "malformed", "garbled", "silent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What happens to one request instead of an answer; a slow one is answered after all."""
+    """What happens to one request instead of an answer; a slow one is answered after all.
+
+    The body of a malformed answer is no JSON; a garbled one is no HTTP.
+    """
 
     kind: Kind
     status: int = 500
@@ -182,6 +185,10 @@ async def inject(fault: Fault, request: web.Request) -> web.StreamResponse | Non
             return web.json_response(body, status=fault.status, headers=fault.headers)
         case "malformed":
             return web.Response(body=b'{"choices": [{"mess', content_type="application/json")
+        case "garbled":
+            assert request.transport is not None
+            request.transport.write(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n")
+            request.transport.close()
         case "silent":
             await asyncio.Event().wait()
         case "reset":

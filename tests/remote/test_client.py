@@ -26,6 +26,7 @@ FAULTS = {
     "ClientOSError": Fault(kind="reset"),
     "ClientPayloadError": Fault(kind="cut"),
     "Unreadable": Fault(kind="malformed"),
+    "BrokenAnswer": Fault(kind="garbled"),
 }
 
 
@@ -210,13 +211,34 @@ def test_a_key_with_a_line_break_is_refused_without_being_shown(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "url", [f"http://me:{KEY}@host/v1", f"http://host/v1?key={KEY}", f"http://h/v1#{KEY}"]
+    "url",
+    [f"http://me:{KEY}@{rest}" for rest in ("host/v1", "host:80x/v1", "host:99999/v1", "[host/v1")]
+    + [f"http://host/v1?key={KEY}", f"http://h/v1#{KEY}", f"http://h:x/v1?key={KEY}"],
 )
 def test_a_url_with_a_secret_is_refused_without_being_shown(url: str) -> None:
     model, place = read_place(f"m@{url}")
     with pytest.raises(ConfigError) as caught:
         Endpoint(model=model, url=place)
-    assert "put the key into the environment" in str(caught.value) and KEY not in str(caught.value)
+    assert "of the endpoint" in str(caught.value) and KEY not in str(caught.value)
+
+
+def test_a_key_in_the_place_of_its_variable_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Endpoint(model="m", api_key_env=KEY)
+    assert "name of the environment variable" in str(caught.value) and KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:8000/v1", "localhost", "10.0.0.7/v1", "gpu-3:8000", "a.b.org/v1/", "[::1]:80"]
+)
+def test_a_host_without_a_scheme_is_not_taken_for_a_model_of_openai(host: str) -> None:
+    with pytest.raises(ConfigError, match="without http://"):
+        read_place(f"qwen@{host}")
+
+
+@pytest.mark.parametrize("model", ["org/model@2:7b", "claude@20240229", "@cf/meta/llama-3", "m@main"])
+def test_models_with_a_sign_in_their_name(model: str) -> None:
+    assert read_place(model)[0] == model
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,9 @@ async def strike(pool: SandboxPool, code: str, *, known: str = "", timeout: floa
     name = f"agentrl-episode-{secrets.token_hex(8)}"
     known += f"EPISODE = {name!r}\n"
     try:
-        await neighbour.run(known + NEIGHBOUR)
-        await box.run(known + PREAMBLE)
+        for one, before in ((neighbour, NEIGHBOUR), (box, PREAMBLE)):
+            ready = await one.run(known + before)
+            assert ready.ok, f"an attack would fail for this alone: {ready.error}"
         return await box.run(code, timeout=timeout)
     finally:
         await box.close()

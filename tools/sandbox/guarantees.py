@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from pathlib import Path
 
 from agentrl.tools.sandbox.levels import first_user_of
 from agentrl.tools.sandbox.types import LevelName
@@ -21,7 +22,7 @@ _EACH: dict[LevelName, tuple[str, ...]] = {
     "namespaces": (
         *_BOTH,
         "files: own mount namespace, read-only system, private /tmp (tmpfs with limits) and /proc",
-        "processes: killing the first kills all, also what was started twice over or in a session of its own",
+        "processes: killing the first kills all, also what was started twice over; there is one session",
         "memory: RLIMIT_AS per process; the tree by a watchdog every 50 ms (no cgroup)",
         "CPU of the tree: by the same watchdog; best effort for many short processes that nobody waits for",
     ),
@@ -41,6 +42,7 @@ _EACH: dict[LevelName, tuple[str, ...]] = {
 _PER_NAMESPACE = (5, 14)
 """The first Linux that counts the processes of each user namespace apart."""
 _AUTOGROUP = "/proc/sys/kernel/sched_autogroup_enabled"
+_GROUPS = "/sys/fs/cgroup"
 
 
 def guarantees(level: LevelName) -> tuple[str, ...]:
@@ -83,10 +85,27 @@ def _processors() -> str:
 
 def shares_by_session() -> bool:
     """Whether the scheduler gives each session, so each sandbox, the same share."""
-    if not os.path.exists(_AUTOGROUP):
+    try:
+        return _text(_AUTOGROUP) == "1" and _is_in_root_cpu_group()
+    except OSError:
         return False
-    with open(_AUTOGROUP) as file:
-        return file.read().strip() == "1"
+
+
+def _is_in_root_cpu_group() -> bool:
+    """Whether this process is in no CPU group, as a container is: sessions share only outside of one."""
+    groups = [line.split(":", 2)[1:] for line in _text("/proc/self/cgroup").splitlines()]
+    for controllers, path in groups:
+        if "cpu" in controllers.split(","):  # version 1; only its root has an agent
+            return path == "/" and os.path.exists(f"{_GROUPS}/{controllers}/release_agent")
+    folder = Path(_GROUPS + dict(groups).get("", "/"))
+    above = [f for f in (folder, *folder.parents) if f.is_relative_to(_GROUPS)]
+    weighed = any((f / "cpu.weight").exists() for f in above)  # every group has one but the root
+    return os.path.exists(f"{_GROUPS}/cgroup.controllers") and not weighed
+
+
+def _text(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
 
 
 def linux_version() -> tuple[int, int]:

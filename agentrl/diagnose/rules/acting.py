@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from agentrl.diagnose.evidence import Evidence, Play, ends, mean, onset, share
 from agentrl.diagnose.finding import Finding
-from agentrl.episode import Episode
+from agentrl.episode import Episode, Turn
+from agentrl.message import ToolResult
 
 UNREADABLE = 0.5
 COPIES = 0.8
@@ -91,9 +93,9 @@ def said(episode: Episode) -> bytes:
 
 
 def repeated_actions(evidence: Evidence) -> Iterator[Finding]:
-    """Doing again what has just been done brings nothing new, and uses up the turns."""
+    """Doing again what was just done, and hearing the same, uses up the turns; two steps north do not."""
     pairs = [
-        (step, e, before.action == after.action)
+        (step, e, (before.action, heard(before)) == (after.action, heard(after)))
         for step, e in evidence.episodes
         for before, after in zip(e.turns, e.turns[1:], strict=False)
     ]
@@ -105,7 +107,10 @@ def repeated_actions(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         name="repeated-actions",
         sentence="The policy does the same thing again and again within an attempt.",
-        evidence=(f"{part:.0%} of {len(pairs)} actions are equal to the one before, {late:.0%} in the end",),
+        evidence=(
+            f"{part:.0%} of {len(pairs)} actions are equal to the one before and are answered alike, "
+            f"{late:.0%} in the end",
+        ),
         remedy="show in the observation what an action has changed, and say there what did not work",
         severity=part * 0.5,
         since=onset((step, same) for step, _, same in pairs),
@@ -113,6 +118,11 @@ def repeated_actions(evidence: Evidence) -> Iterator[Finding]:
         follows_from=CAUSES
         | {"failing-tool", "entropy-collapse", "template-drift", "constant-reward", "unreadable-calls"},
     )
+
+
+def heard(turn: Turn) -> tuple[object, ...]:
+    """Give what followed a turn, whatever its calls were numbered."""
+    return tuple(replace(p, call_id="") if isinstance(p, ToolResult) else p for p in turn.observation.parts)
 
 
 def entropy_collapse(evidence: Evidence) -> Iterator[Finding]:

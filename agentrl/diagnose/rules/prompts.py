@@ -12,6 +12,8 @@ LEAST_PROMPTS = 8
 """Different prompts that must agree before what they share counts as the template."""
 OTHER = 0.9
 """Share of a later step's prompts without it."""
+LEAST_OTHER = 4
+"""Different prompts in a row that lack it: fewer may be a rare kind of task."""
 SAME = 0.5
 Ids = tuple[int, ...]
 
@@ -22,15 +24,24 @@ def changing_prompts(evidence: Evidence) -> Iterator[Finding]:
     for step, episode in evidence.episodes:
         steps.setdefault(step, []).append(episode)
     known: set[Ids] = set()
+    others: dict[Ids, tuple[int, Episode]] = {}
     for step, episodes in sorted(steps.items()):
-        prompts = {prompt_of(e) for e in episodes if e.contexts and e.contexts[0].segments}
-        if len(known) >= LEAST_PROMPTS and prompts:
-            head, tail = shared(known)
-            other = share(not fits(ids, head, tail) for ids in prompts)
-            if other > OTHER:
-                yield changed(step, episodes[0], other)
-                return
-        known |= prompts
+        prompts = {prompt_of(e): (step, e) for e in episodes if e.contexts and e.contexts[0].segments}
+        if len(known) >= LEAST_PROMPTS and prompts and lack(prompts, known) > OTHER:
+            others = prompts | others
+        else:
+            known.update(prompts, others)
+            others = {}
+        if len(others) >= LEAST_OTHER:
+            since, episode = min(others.values(), key=lambda seen: seen[0])
+            yield changed(since, episode, lack(others, known))
+            return
+
+
+def lack(prompts: Collection[Ids], known: Collection[Ids]) -> float:
+    """Give the share of prompts that begin or end otherwise than all that are known."""
+    head, tail = shared(known)
+    return share(not fits(ids, head, tail) for ids in prompts)
 
 
 def prompt_of(episode: Episode) -> Ids:
@@ -45,7 +56,8 @@ def changed(step: int, episode: Episode, other: float) -> Finding:
         sentence="Template drift: prompts are written otherwise in the middle of the run (system text, tools "
         "or chat template).",
         evidence=(
-            f"in step {step}, {other:.0%} of the prompts lack the tokens that all before begin and end with",
+            f"from step {step} on, {other:.0%} of the prompts lack the tokens that all before begin and end "
+            "with",
         ),
         remedy="keep system text, tools and chat template of a run as they are",
         severity=1.0,

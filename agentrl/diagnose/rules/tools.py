@@ -19,6 +19,8 @@ TROUBLE = re.compile(
     re.IGNORECASE,
 )
 """What tools say that report their trouble as an ordinary result."""
+ALIKE = 4
+"""Different questions to one text of trouble: a tool at work, as one that runs tests, says more than that."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +80,7 @@ def trouble(use: Use) -> str:
         len(use.texts) < len(use.arguments) or use.failed == use.calls
     ):
         return f"{use.failed} of {use.calls} calls end with an error"
-    if use.troubled >= NEARLY_ALL * use.calls and len(use.arguments) > 1:
+    if use.troubled >= NEARLY_ALL * use.calls and len(use.arguments) >= ALIKE * len(use.texts):
         return f"{use.troubled} of {use.calls} results speak of an error"
     if use.texts == {""} and len(use.arguments) > 1:
         return f"{use.calls} calls gave an empty answer"

@@ -126,13 +126,16 @@ if LIBC.prctl(1, 0, 0, 0, 0) == 0: emit("escaped")
     "hide from /proc": Attack("""
 if LIBC.prctl(4, 0, 0, 0, 0) == 0: emit("escaped")
 """),
+    "a session, so a share of the processors": Attack("""
+if os.fork() == 0:
+    os.setsid()
+    os._exit(7 if os.getsid(0) == os.getpid() else 0)
+if os.waitstatus_to_exitcode(os.wait()[1]) == 7: emit("escaped")
+"""),
     "episodes: files": Attack("""
-for place in [os.getcwd(), os.path.dirname(os.getcwd()), "/dev/shm"]:
-    try:
-        for folder, _, files in os.walk(place):
-            for name in files:
-                if name == "from-another-episode": emit("escaped")
-    except OSError: pass
+above, name = os.path.dirname(os.getcwd()), "from-another-episode"
+for place in [os.getcwd(), *(os.path.join(above, other) for other in os.listdir(above))]:
+    if os.path.exists(os.path.join(place, name)): emit("escaped")
 """),
     "episodes: processes": Attack("""
 others = [p for p in os.listdir("/proc") if p.isdigit() and p != str(os.getpid())]
