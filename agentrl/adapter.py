@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -114,17 +116,37 @@ class Adapter:
     async def _copy(self) -> Any:
         native = getattr(self._env, "fork", None)
         if native is not None:
-            twin = await self._run(native)
+            twin = await self._copied(native)
             if twin is None:
                 raise EnvironmentFault(f"{type(self._env).__name__}.fork() returned None: return the copy")
             return twin
         if isinstance(self._env, ToolEnv) and not self._env.is_async:
             try:
-                return await self._run(lambda: copy_state(self._env))
+                return await self._copied(lambda: copy_state(self._env))
             except ForkUnsupported:
                 if not self._env.deterministic:
                     raise
         return None
+
+    async def _copied(self, copy_of: Callable[[], Any]) -> Any:
+        """Call what makes a copy; one that comes when nobody waits for it any more is closed."""
+        if self._thread is None:
+            return await self._run(copy_of)
+        made: list[Any] = []
+        given_up = threading.Event()
+
+        def make() -> Any:
+            made.append(copy_of())
+            if given_up.is_set():
+                close_all(made)
+            return made[0] if made else None
+
+        try:
+            return await self._run(make)
+        except BaseException:
+            given_up.set()
+            threading.Thread(target=close_all, args=(made,), name="env-close", daemon=True).start()
+            raise
 
     async def _replay(self) -> Environment:
         if not getattr(self._env, "deterministic", False):
@@ -133,7 +155,7 @@ class Adapter:
                 f"{name} has no fork() and is not declared `deterministic`: it cannot be copied"
             )
         assert self._task is not None
-        twin = Adapter(self._make(), self._make)
+        twin = Adapter(await self._run(self._make), self._make)
         try:
             compare(await twin.start(self._task), self._first, "the first observation")
             for turn, (action, result) in enumerate(self._history):
@@ -234,6 +256,15 @@ def copy_state(env: Any) -> Any:
             f"{type(env).__name__}.{culprit} cannot be copied ({error}): write fork(), or set "
             "deterministic = True where equal actions give equal observations"
         ) from error
+
+
+def close_all(envs: list[Any]) -> None:
+    """Close copies that nobody wants; whoever takes one out of the list closes it, in whatever thread."""
+    while envs:
+        with contextlib.suppress(IndexError, Exception):
+            close = getattr(envs.pop(), "close", None)
+            if close is not None:
+                blocking(close)
 
 
 def can_copy(value: Any, memo: dict[int, Any]) -> bool:

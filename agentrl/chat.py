@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.dialect.writing import dump_json, load_json, shorten
+from agentrl.dialect.writing import dump_json, load_json, refuse_deep, shorten
 from agentrl.engine.client import Client, ContextFull, Json, Unreadable, read_json
 from agentrl.environment import Observation
 from agentrl.errors import ConfigError
@@ -155,7 +155,7 @@ def read_call(data: Json, missing_id: str) -> Call | str:
     function = data["function"]
     name, arguments = str(function["name"]), function.get("arguments") or {}
     try:
-        value = load_json(arguments) if isinstance(arguments, str) else arguments
+        value = load_json(arguments) if isinstance(arguments, str) else refuse_deep(arguments)
     except ValueError as error:
         return f"the arguments {shorten(str(arguments))} of the call of {name!r} are not valid JSON: {error}"
     if not isinstance(value, dict):

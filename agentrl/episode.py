@@ -215,6 +215,8 @@ class Episode:
     origin: Origin = "policy"
     parent_id: str | None = None
     fork_index: int = 0
+    num_shared_turns: int = 0
+    """Turns at the beginning that its parent has played."""
     instruction_id: str = ""
     isolation: str = ""
     """How the environment's tools were isolated; '' where it runs no code."""

@@ -41,6 +41,8 @@ class RunFolder:
     id: str
     lock: RunLock | None
     """None where the run is finished and nothing will be written."""
+    new: bool = False
+    """Whether it was made just now, and not found."""
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -53,7 +55,7 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def discard(self) -> None:
-        """Remove a run in which nothing was trained, and `runs/` where it held nothing else."""
+        """Remove a run that came to nothing, and `runs/` where it held nothing else."""
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()
@@ -108,7 +110,7 @@ def open_run(
     plain = plain_config(config)
     if stored is not None and not fresh:
         check_same(folder, stored, plain)
-        if (folder / RESULT).is_file():
+        if read_json(folder / RESULT) is not None:
             return RunFolder(path=folder, id=stored[ID], lock=None)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +131,7 @@ def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool) 
             (folder / STOPPED).unlink(missing_ok=True)
             clear_drafts(folder)
         return RunFolder(path=folder, id=stored[ID], lock=lock)
-    run = RunFolder(path=folder, id=uuid.uuid4().hex, lock=lock)
+    run = RunFolder(path=folder, id=uuid.uuid4().hex, lock=lock, new=True)
     with writable(folder):
         for name in (RESULT, STOPPED):
             (folder / name).unlink(missing_ok=True)
@@ -145,7 +147,7 @@ def is_unfinished(name: str, config: Mapping[str, Any]) -> bool:
     folder = folder_of(name)
     stored = read_config(folder)
     same = stored is not None and not differences(stored, plain_config(config))
-    return same and not (folder / RESULT).is_file()
+    return same and read_json(folder / RESULT) is None
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,13 +103,14 @@ class RolloutStats:
         episodes = [e for group in groups for e in group.episodes]
         whole = [e for e in episodes if e.failure is None]
         judged = [e.correct for e in whole if e.correct is not None]
-        sampled = _sampled_segments(whole)
+        played_by = _players(episodes)
+        sampled = _sampled_segments(whole, played_by)
         columns = [s.columns for s in sampled if s.columns is not None]
         return cls(
             reward_mean=_mean([e.reward for e in whole]),
             success=_mean(judged) if judged else None,
             episodes=len(episodes),
-            tool_calls=_count_calls(episodes),
+            tool_calls=_count_calls(episodes, played_by),
             failures=dict(Counter(e.failure.kind for e in episodes if e.failure is not None)),
             retried=dict(Counter(f.kind for e in episodes for f in e.retried)),
             truncated_share=_mean([e.truncated for e in whole]),
@@ -121,15 +122,33 @@ class RolloutStats:
         )
 
 
-def _sampled_segments(episodes: Sequence[Episode]) -> list[Segment]:
+def _players(episodes: Sequence[Episode]) -> Callable[[Episode, int], int]:
+    """Tell who played a turn of an episode: itself, or what it was forked from."""
+    known = {e.id: e for e in episodes}
+
+    def played_by(episode: Episode, turn: int) -> int:
+        while turn < episode.num_shared_turns and episode.parent_id in known:
+            episode = known[episode.parent_id]
+        return id(episode)
+
+    return played_by
+
+
+def _sampled_segments(episodes: Sequence[Episode], played_by: Callable[[Episode, int], int]) -> list[Segment]:
     """Every sampled segment once, also where episodes of a tree share it."""
-    unique = {id(s): s for e in episodes for c in e.contexts for s in c.segments if s.sampled and len(s)}
+    unique = {
+        (played_by(e, s.turn), c, n): s
+        for e in episodes
+        for c, context in enumerate(e.contexts)
+        for n, s in enumerate(context.segments)
+        if s.sampled and len(s)
+    }
     return list(unique.values())
 
 
-def _count_calls(episodes: Sequence[Episode]) -> int:
+def _count_calls(episodes: Sequence[Episode], played_by: Callable[[Episode, int], int]) -> int:
     """Count every call once, also where episodes of a tree share the turn."""
-    unique = {id(turn): turn for e in episodes for turn in e.turns}
+    unique = {(played_by(e, turn.index), turn.index): turn for e in episodes for turn in e.turns}
     return sum(len(turn.calls) for turn in unique.values())
 
 

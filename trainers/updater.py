@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from agentrl.errors import ConfigError
+from agentrl.torch_threads import threads_for, torch_threads
 from agentrl.trainers.batch import Row, TrainBatch
 from agentrl.trainers.comm import Comm, LocalComm
 from agentrl.trainers.optimiser import NonFiniteError, Optimiser, OptimiserSettings
@@ -65,6 +66,7 @@ class Updater:
     ) -> None:
         self.update = update or UpdateSettings()
         self.model, self.seed, self.comm = model, seed, comm or LocalComm()
+        self.threads = threads_for(model)
         self.forward = self.update.forward(model)
         self.adapter = self._adapter()
         self.optimiser = Optimiser(model.parameters(), settings, total_steps=total_steps)
@@ -88,7 +90,7 @@ class Updater:
 
     def score(self, rows: Sequence[Row], *, temperature: float = 1.0, entropy: bool = False) -> Scores:
         """Score rows under the present weights, without gradient."""
-        with torch.no_grad():
+        with torch.no_grad(), torch_threads(self.threads):
             return self.forward(rows, temperature=temperature, entropy=entropy)
 
     def sft_step(self, rows: Sequence[Row]) -> SftStats:
@@ -104,8 +106,10 @@ class Updater:
             raise ConfigError(
                 f"{len(rows)} demonstrations without a token of the agent: nothing to learn from"
             )
-        loss = backward(self.forward, rows, lambda _, scores: -scores.logp_N.sum() / count)
-        rate, norm = self.optimiser.learning_rate, self.apply(loss)
+        rate = self.optimiser.learning_rate
+        with torch_threads(self.threads):
+            loss = backward(self.forward, rows, lambda _, scores: -scores.logp_N.sum() / count)
+            norm = self.apply(loss)
         self.finish_step()
         return SftStats(loss=loss, num_tokens=int(count), grad_norm=norm, learning_rate=rate)
 
@@ -123,7 +127,7 @@ class Updater:
         if "reference" in reads:
             if self.reference is None:
                 raise ConfigError("a part reads the reference model: call keep_reference() before training")
-            with torch.no_grad():
+            with torch.no_grad(), torch_threads(self.threads):
                 batch = batch.with_column(
                     "reference", self.reference(batch.rows, temperature=temperature).logp_N.cpu()
                 )
@@ -144,7 +148,8 @@ class Updater:
         if not bool(advantage_N.isfinite().all()):
             raise NonFiniteError("an advantage is not finite: look at the recipe's advantage and shapers")
         rate = self.optimiser.learning_rate
-        stats = PolicyStep(self, batch, advantage_N.detach(), recipe, context).run()
+        with torch_threads(self.threads):
+            stats = PolicyStep(self, batch, advantage_N.detach(), recipe, context).run()
         if not stats.skipped:
             self.finish_step()
         return replace(stats, learning_rate=rate)

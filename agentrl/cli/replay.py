@@ -58,12 +58,10 @@ def recorded(
     Raises:
         ConfigError: There is none of this id, or there are several.
     """
-    from agentrl.store.store import open_store
+    from agentrl.store.store import rows_of
 
-    store = open_store(path, config)
-    try:
-        ids = store.ids()
-        if not ids:
+    with rows_of(path, config) as store:
+        if store is None or not (ids := store.ids()):
             raise ConfigError(f"{path} has no episodes yet")
         name = name or ids[0]
         found = store.episodes(name)
@@ -77,8 +75,6 @@ def recorded(
         if phase not in found:
             raise ConfigError(f"episode {name!r}: {unknown('phase', phase, found)}")
         return phase, found[phase], store.task(found[phase].task_id)
-    finally:
-        store.close()
 
 
 async def compared(spec: Any, task: Task, episode: Episode) -> Divergence | None:

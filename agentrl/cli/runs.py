@@ -68,13 +68,10 @@ def row(run: RunInfo) -> tuple[str, ...]:
 
 def steps_of(run: RunInfo, out: Output) -> list[dict[str, Any]]:
     """Print the numbers of a run's steps; gives all of them."""
-    from agentrl.store.store import open_store
+    from agentrl.store.store import rows_of
 
-    store = open_store(run.path, run.config)
-    try:
-        rows = store.metrics()
-    finally:
-        store.close()
+    with rows_of(run.path, run.config) as store:
+        rows = [] if store is None else store.metrics()
     cells = [[str(r["step"]), *(number(r.get(name)) for name in SHOWN)] for r in rows]
     out.say()
     out.table([["step", *SHOWN], *cells])

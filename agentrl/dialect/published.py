@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentrl.dialect.placeholders import PLACEHOLDER, Words
 from agentrl.dialect.protocol import Encoded, Exchange, RewritesEarlierTurns
-from agentrl.dialect.writing import dump_json, load_json, shorten, without_surrogates
+from agentrl.dialect.writing import dump_json, load_json, refuse_deep, shorten, without_surrogates
 from agentrl.episode import Ids, as_ids
 from agentrl.errors import ConfigError, unknown
 from agentrl.message import Action, Call, Image, Part, ToolResult
@@ -259,7 +259,7 @@ def _read(call: Any, number: int) -> Call | str:
     try:
         if isinstance(arguments, str):
             arguments = load_json(arguments)
-        arguments = without_surrogates(arguments)
+        arguments = refuse_deep(without_surrogates(arguments))
     except (ValueError, RecursionError, TypeError) as error:
         return f"the arguments of the call {shorten(call.raw)} cannot be read: {error}"
     if call.status != "ok" or not call.name or not isinstance(arguments, dict):

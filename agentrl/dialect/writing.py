@@ -19,6 +19,8 @@ from agentrl.toolkit import Parameter
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+MOST_NESTED = 64
+"""Levels of lists and objects in an argument: more than a tool asks for, few enough for all who walk them."""
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -212,9 +214,32 @@ def load_json(text: str) -> Any:
         value = json.loads(text, parse_constant=_refuse)
         if SURROGATE.search(text):  # an escaped half of a character would break whoever writes it to a file
             value = without_surrogates(value)
+        return refuse_deep(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def refuse_deep(value: Any) -> Any:
+    """Give JSON data that others can still walk through and store.
+
+    Raises:
+        ValueError: It has too many levels of lists and objects.
+    """
+    if is_deeper(value, MOST_NESTED):
+        raise ValueError("nested too deeply")
     return value
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether JSON data has more levels of lists and objects.
+
+    >>> is_deeper([{"a": 1}], 2), is_deeper([{"a": []}], 2)
+    (False, True)
+    """
+    if not isinstance(value, (list, dict)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(is_deeper(v, levels - 1) for v in inner)
 
 
 def without_surrogates(value: Any) -> Any:

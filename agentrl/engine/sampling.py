@@ -115,17 +115,24 @@ def draw(logits_RV: Tensor, rules: Rules, uniform_R: Tensor) -> Drawn:
 
 
 def _blocks(logits_RV: Tensor) -> list[slice]:
-    """Cut rows into blocks of about one size; several threads would add up a single row otherwise."""
+    """Cut rows into blocks of about one size."""
     count, vocabulary = logits_RV.shape
     size = max(4, BLOCK.get(logits_RV.device.type, LARGE_BLOCK) // vocabulary)
     number = max(1, -(-count // size))
     return [slice(count * i // number, count * (i + 1) // number) for i in range(number)]
 
 
+def _sum(values_RV: Tensor) -> Tensor:
+    """Add up each row in the same order whatever stands beside it: of a single one, threads take parts."""
+    if len(values_RV) == 1:
+        return values_RV.expand(2, -1).sum(-1)[:1]
+    return values_RV.sum(-1)
+
+
 def _draw(logits_RV: Tensor, rules: Rules, uniform_R: Tensor) -> Drawn:
     base = logits_RV.float().log_softmax(-1)
     probs = base.exp()
-    entropy = -(probs * base.clamp(min=-1e30)).sum(-1)
+    entropy = -_sum(probs * base.clamp(min=-1e30))
     logp_RV = base
     if not rules.plain:
         tempered = base / torch.where(rules.temperature > 0, rules.temperature, 1.0)[:, None]

@@ -23,12 +23,12 @@ from agentrl.engine.weights import check_model, check_weights
 from agentrl.engine.worker import Worker
 from agentrl.episode import Floats, Ids, as_ids
 from agentrl.errors import ConfigError, EngineError
+from agentrl.torch_threads import threads_for, torch_threads
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 CPU_KV_BYTES = 4 * 2**30
-SMALL_MODEL = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ class TorchEngine:
             max_context=self._max_context,
             kv_bytes=_kv_bytes(model.device) if kv_bytes is None else kv_bytes,
         )
-        threads = _threads(model) if num_threads is None else num_threads
+        threads = threads_for(model) if num_threads is None else num_threads
         exact = model.device.type == "cpu" if deterministic is None else deterministic
         self._served = _in_thread(
             threads, lambda: choose(model, max_context=self._max_context, deterministic=exact)
@@ -258,18 +258,12 @@ def _kv_bytes(device: torch.device) -> int:
     return int(0.7 * torch.cuda.mem_get_info(device)[0])
 
 
-def _threads(model: Any) -> int:
-    small = sum(p.numel() for p in model.parameters()) < SMALL_MODEL
-    return 1 if small and model.device.type == "cpu" else 0
-
-
 def _in_thread(num_threads: int, work: Callable[[], T]) -> T:
     """Run in a thread with as many torch threads as the engine's own: the number changes sums."""
 
     def run() -> T:
-        if num_threads:
-            torch.set_num_threads(num_threads)
-        return work()
+        with torch_threads(num_threads):
+            return work()
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(run).result()

@@ -75,6 +75,7 @@ class Running:
     origin: Origin = "policy"
     parent_id: str | None = None
     fork_index: int = 0
+    num_shared_turns: int = 0
     contexts: list[Context] = field(default_factory=list)
     rewrites: int = 0
     """Contexts that were opened because the template changes earlier turns."""
@@ -233,14 +234,21 @@ class Running:
         return dialect.rewrite(self.env.system, self.env.tools, self.first.parts, self.exchanges)
 
     async def fork(self, id: str, *, seed: int, fork_index: int) -> Running:
-        """Copy it between two turns: the environment is forked, the tokens are shared by reference."""
+        """Copy it between two turns: the environment is forked, the tokens are shared by reference.
+
+        Raises:
+            DeadlineError: The environment's copy took longer than a turn may.
+        """
+        self.doing = "the environment's fork"
+        env = await within(self.env.fork(), self.table.limits.turn_seconds, self)
         return replace(
             self,
-            env=await self.env.fork(),
+            env=env,
             id=id,
             seed=seed,
             parent_id=self.id,
             fork_index=fork_index,
+            num_shared_turns=len(self.turns),
             contexts=list(self.contexts),
             turns=list(self.turns),
             reward_parts=dict(self.reward_parts),
@@ -265,6 +273,7 @@ class Running:
             origin=self.origin,
             parent_id=self.parent_id,
             fork_index=self.fork_index,
+            num_shared_turns=self.num_shared_turns,
             isolation=str(getattr(self.env, "isolation", "")),
         )
 

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from agentrl.environment import Environment, ForkUnsupported
-from agentrl.episode import Episode, Group
-from agentrl.errors import ConfigError, InfrastructureError
-from agentrl.rollout.attempt import attempt, attempt_again
+from agentrl.episode import Episode, Failure, Group
+from agentrl.errors import ConfigError
+from agentrl.rollout.attempt import attempt, attempt_again, close_quietly
 from agentrl.rollout.collecting import as_they_finish
 from agentrl.rollout.protocol import WorkItem
 from agentrl.rollout.running import Running, Table
@@ -82,10 +82,14 @@ class Tree:
             yield group
 
     async def _grow(self, item: WorkItem, places: asyncio.Semaphore) -> Group:
-        async with asyncio.TaskGroup() as tasks:
-            growth = Growth(tree=self, item=item, places=places, tasks=tasks)
-            for index, spare in enumerate(deal(item.size - self.initial, self.initial, item.seed)):
-                growth.plant(Branch(path=(index,), seed=derive_seed(item.seed, index), spare=spare))
+        growth = Growth(tree=self, item=item, places=places)
+        try:
+            async with growth.tasks:
+                for index, spare in enumerate(deal(item.size - self.initial, self.initial, item.seed)):
+                    growth.plant(Branch(path=(index,), seed=derive_seed(item.seed, index), spare=spare))
+        finally:
+            for unplayed in growth.waiting.values():
+                await close_quietly(unplayed.env)
         return Group(id=item.group_id, episodes=growth.leaves)
 
 
@@ -99,6 +103,8 @@ class Branch:
     """Further leaves that it may spend."""
     forks: int = 0
     fresh: int = 0
+    lost: tuple[Failure, ...] = ()
+    """How copies failed that it stands for."""
 
     def split(self, turn: int, chance: float) -> Branch | None:
         """Give the fork that is due after a turn, with its part of the leaves; None for no fork."""
@@ -116,6 +122,10 @@ class Branch:
         self.fresh += count
         return [self._child(FRESH, n, 0) for n in range(self.fresh - count + 1, self.fresh + 1)]
 
+    def take_back(self, child: Branch) -> None:
+        """Have a fork's leaves again that could not be made."""
+        self.spare += 1 + child.spare
+
     def _child(self, kind: int, number: int, spare: int) -> Branch:
         seed = derive_seed(self.seed, kind, number)
         return Branch(path=(*self.path, kind, number), seed=seed, spare=spare)
@@ -128,7 +138,9 @@ class Growth:
     tree: Tree
     item: WorkItem
     places: asyncio.Semaphore
-    tasks: asyncio.TaskGroup
+    tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    waiting: dict[Path, Running] = field(default_factory=dict)
+    """Forks whose turn has not come."""
     ended: dict[Path, Episode] = field(default_factory=dict)
 
     @property
@@ -142,7 +154,7 @@ class Growth:
 
     async def _from_prompt(self, branch: Branch) -> None:
         async with self.places:
-            self.ended[branch.path] = await attempt_again(
+            episode = await attempt_again(
                 lambda: self._begin(branch),
                 self.tree.retries,
                 task=self.item.task,
@@ -150,24 +162,20 @@ class Growth:
                 group_id=self.item.group_id,
                 after_turn=lambda running: self._after_turn(branch, running),
             )
+        self.ended[branch.path] = replace(episode, retried=(*branch.lost, *episode.retried))
         self._fall(branch)
 
-    async def _from_fork(self, branch: Branch, running: Running) -> None:
-        try:
-            await self.places.acquire()
-        except BaseException:
-            await running.env.close()
-            raise
-        try:
+    async def _from_fork(self, branch: Branch) -> None:
+        async with self.places:
+            running = self.waiting.pop(branch.path)
             self.ended[branch.path] = await attempt(
                 running, after_turn=lambda running: self._after_turn(branch, running)
             )
-        finally:
-            self.places.release()
         self._fall(branch)
 
-    def _fall(self, branch: Branch) -> None:
+    def _fall(self, branch: Branch, *lost: Failure) -> None:
         for fresh in branch.fall():
+            fresh.lost = lost
             self.plant(fresh)
 
     async def _after_turn(self, branch: Branch, running: Running) -> None:
@@ -183,12 +191,17 @@ class Growth:
             raise ConfigError(
                 f"a tree forks its episodes: {error}; or set rollout.strategy=independent"
             ) from error
-        except InfrastructureError:  # the copy was lost, not the trunk: its leaves begin at the prompt
-            branch.spare += 1 + child.spare
-            for fresh in branch.fall():
-                self.plant(fresh)
-            return
-        self.tasks.create_task(self._from_fork(child, twin))
+        except ConfigError:
+            raise
+        except Exception as error:  # the copy was lost, not the trunk: its leaves begin at the prompt
+            branch.take_back(child)
+            self._fall(branch, Failure.of(error, turn=len(running.turns)))
+        except BaseException:  # the trunk itself has no time left
+            branch.take_back(child)
+            raise
+        else:
+            self.waiting[child.path] = twin
+            self.tasks.create_task(self._from_fork(child))
 
     def _begin(self, branch: Branch) -> Running:
         return Running(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -24,8 +26,15 @@ def write_whole(target: Path, data: Iterable[bytes | memoryview]) -> Path:
 
 
 def size_of(folder: Path) -> int:
-    """Give the bytes of all files in a folder."""
-    return sum(f.lstat().st_size for f in folder.rglob("*") if not f.is_dir())
+    """Give the bytes of all files in a folder, also while somebody writes there."""
+    return sum(found.st_size for found in looked_at(folder.rglob("*")) if not stat.S_ISDIR(found.st_mode))
+
+
+def looked_at(paths: Iterable[Path]) -> Iterator[os.stat_result]:
+    """Give what is known of each path; one that is gone by now is left out."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path.lstat()
 
 
 def sync(path: Path) -> None:

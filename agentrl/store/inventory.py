@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any, Literal
 
 from agentrl.errors import ConfigError, unknown
 from agentrl.runs import CHECKPOINTS, CONFIG, RESULT, erase, folder_of, read_config, read_json, writable
-from agentrl.store.files import size_of
+from agentrl.store.files import looked_at, size_of
 from agentrl.store.lock import FILE as LOCK
 from agentrl.store.lock import RunLock, holder_of
 
 State = Literal["finished", "running", "stopped"]
+SAVED = re.compile(r"step-(\d+)\.safetensors")
+"""A checkpoint; what somebody has put beside them has other names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,8 @@ def look_at(folder: Path) -> RunInfo | None:
     if config is None:
         return None
     result, holder = read_json(folder / RESULT), holder_of(folder)
-    saved = [int(f.stem.partition("-")[2]) for f in folder.glob(f"{CHECKPOINTS}/step-*.safetensors")]
+    names = [SAVED.fullmatch(f.name) for f in folder.glob(f"{CHECKPOINTS}/*")]
+    saved = [int(name[1]) for name in names if name is not None]
     return RunInfo(
         path=folder,
         config=config,
@@ -85,7 +89,7 @@ def look_at(folder: Path) -> RunInfo | None:
         step=max(saved, default=0) if result is None else int(result.get("steps", 0)),
         steps=int(config.get("algorithm_settings", {}).get("steps", 0)),
         bytes=size_of(folder),
-        changed=max((f.lstat().st_mtime for f in folder.iterdir()), default=0.0),
+        changed=max((found.st_mtime for found in looked_at(folder.iterdir())), default=0.0),
         result=result,
     )
 

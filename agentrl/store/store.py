@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, func, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+)
 
 from agentrl.codec import from_bytes, to_bytes
 from agentrl.episode import Episode, Group
-from agentrl.store.database import named, open_database, shown, synchronous
+from agentrl.store.database import FILE, named, open_database, shown, synchronous
 from agentrl.store.errors import StoreError
 from agentrl.store.tables import EPISODES, JOURNAL, METADATA, METRICS, STEPS, TASKS
 from agentrl.task import Task
@@ -50,7 +62,7 @@ class Store:
         StoreError: The database cannot be opened, read or written.
     """
 
-    def __init__(self, folder: Path, *, run: str, url: str = "") -> None:
+    def __init__(self, folder: Path, *, run: str, url: str = "", read_only: bool = False) -> None:
         self.run, self._place = run, shown(url, folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="agentrl-store")
         self._pending: list[Future[None]] = []
@@ -59,7 +71,8 @@ class Store:
         self._lost: BaseException | None = None
         self._closed = False
         try:
-            self._engine = self._thread.submit(open_database, url, folder).result()
+            opening = self._thread.submit(open_database, url, folder, read_only=read_only)
+            self._engine = opening.result()
         except BaseException:
             self._thread.shutdown()
             raise
@@ -80,6 +93,11 @@ class Store:
         self._wait()
         self._refuse_more()
         self._submit(write, durable=True).result()
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether anything was ever written into the database."""
+        return self._read(lambda c: inspect(c).has_table(METRICS.name))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Give the numbers of every committed step, in order."""
@@ -271,6 +289,24 @@ def open_store(folder: Path, config: Mapping[str, Any]) -> Store:
         StoreError: They cannot be opened.
     """
     return Store(folder, run=config["id"], url=config.get("store", {}).get("url", ""))
+
+
+@contextlib.contextmanager
+def rows_of(folder: Path, config: Mapping[str, Any]) -> Iterator[Store | None]:
+    """Open the rows of a run for reading alone, also where nothing can be written; None where there are none.
+
+    Raises:
+        StoreError: They cannot be read.
+    """
+    url = config.get("store", {}).get("url", "")
+    if not url and not (folder / FILE).is_file():
+        yield None
+        return
+    store = Store(folder, run=config["id"], url=url, read_only=True)
+    try:
+        yield store if store.has_tables else None
+    finally:
+        store.close()
 
 
 def episode_row(episode: Episode, place: int) -> dict[str, Any]:

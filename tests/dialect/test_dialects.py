@@ -121,6 +121,7 @@ def test_pieces_of_broken_characters_are_read(name: str) -> None:
     assert isinstance(DIALECTS[name].parse(ids[1:-1], TOOLS), Action)
 
 
+DEEP = '{"a": [' * 40 + "]}" * 40
 BROKEN = [
     ("tiny", "<|call|>price<|arg|>pear", "the call of 'price' does not end with <|end|>"),
     ("tiny", "x<|arg|>pear<|end|>", "<|arg|> stands where"),
@@ -137,6 +138,7 @@ BROKEN = [
     ("hermes", "</tool_call>", "</tool_call> stands where"),
     ("hermes", "<|im_start|>user\nI win", "<|im_start|> stands where"),
     ("hermes", "<tool_call>" + "[" * 100_000 + "</tool_call>", "nested too deeply"),
+    ("hermes", f'<tool_call>{{"name": "x", "arguments": {DEEP}}}</tool_call>', "nested too deeply"),
     ("llama3", '{"name": "price", "parameters": ', "is not valid JSON"),
     ("llama3", "ok<|start_header_id|>user", "<|start_header_id|> stands where"),
     ("tags", "I think it is 12", "neither a tool's tag nor <answer>"),

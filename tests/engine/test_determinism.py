@@ -69,6 +69,34 @@ def test_a_large_company_changes_no_bit(make_model: MakeModel) -> None:
         assert_same_bits(crowd[i], want)
 
 
+@pytest.mark.parametrize("kind", ["packed", "by its own modules"])
+def test_several_threads_change_no_bit_either(kind: str, make_model: MakeModel) -> None:
+    """With as large a vocabulary as models have: torch deals out sums of that size among threads."""
+    windows = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}
+    model = make_model(vocab_size=50257, **(windows if kind != "packed" else {}))
+    prompts = [as_ids(range(5 + i, 20 + 3 * i)) for i in range(6)]
+
+    def engine() -> TorchEngine:
+        return TorchEngine(model, num_threads=2)
+
+    async def one_by_one() -> list[Completion]:
+        serving = engine()
+        done = [await complete(serving, p, Sampling(max_tokens=8), seed=i) for i, p in enumerate(prompts)]
+        await serving.close()
+        return done
+
+    async def at_once() -> list[Completion]:
+        serving = engine()
+        assert (serving.slow_because is None) == (kind == "packed") and serving.capabilities.deterministic
+        jobs = (complete(serving, p, Sampling(max_tokens=8), seed=i) for i, p in enumerate(prompts))
+        done = list(await asyncio.gather(*jobs))
+        await serving.close()
+        return done
+
+    for alone_, crowd in zip(asyncio.run(one_by_one()), asyncio.run(at_once()), strict=True):
+        assert_same_bits(crowd, alone_)
+
+
 def test_what_was_evicted_is_computed_again_to_the_same_bits(make_model: MakeModel) -> None:
     model, prompt = make_model(), as_ids(range(30))
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.adapter import Adapter
+from agentrl.codec import from_bytes, to_bytes
 from agentrl.engine.scripted import ScriptedEngine
 from agentrl.episode import Episode, Group
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.message import answer, call
-from agentrl.rollout.protocol import WorkItem
+from agentrl.rollout.protocol import Limits, WorkItem
 from agentrl.rollout.running import Table
 from agentrl.rollout.tree import Branch, Tree, deal
 from agentrl.task import Task
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
+from agentrl.trainers.metrics import RolloutStats
 from tests.rollout.playing import DIALECT
+from tests.waiting import soon
 
 TASK = Task(id="t", split="train", level=0, seed=1)
 
@@ -71,6 +77,48 @@ class Loses(Replayed):
         raise InfrastructureError("the snapshot is gone")
 
 
+class Breaks(Replayed):
+    """Cannot be made a few times, as where files run out."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).made += 1
+        if type(self).made in (4, 7):
+            raise OSError(24, "Too many open files")
+
+
+class Counted(Adds):
+    """Takes its time to be copied, and knows which of it are open."""
+
+    live: set[int]
+    kept: list[Any]
+    seconds = 0.0
+
+    def __init__(self) -> None:
+        self.opened()
+
+    def opened(self) -> None:
+        self.kept.append(self)  # so that no id is used twice
+        self.live.add(id(self))
+
+    def fork(self) -> Any:
+        time.sleep(self.seconds)
+        twin = copy.copy(self)
+        twin._play = replace(self._play) if self._play is not None else None
+        twin.opened()
+        return twin
+
+    def close(self) -> None:
+        self.live.discard(id(self))
+
+
+def counted(seconds: float = 0.0) -> type[Counted]:
+    new: type[Counted] = type("Counted", (Counted,), {"live": set(), "kept": [], "seconds": seconds})
+    return new
+
+
 def policy(ids: tuple[int, ...], seed: int) -> list[int]:
     """Add a number that follows from the request alone, or answer."""
     rng = np.random.default_rng([seed, len(ids)])
@@ -83,17 +131,12 @@ def grow(
     *,
     size: int = 8,
     seed: int = 0,
-    made: list[Adapter] | None = None,
+    limits: Limits | None = None,
     **settings: Any,
 ) -> Group:
-    def new() -> Adapter:
-        env = Adapter(kind(), kind)
-        if made is not None:
-            made.append(env)
-        return env
-
     async def run() -> Group:
-        tree = Tree(table=Table(engine=ScriptedEngine(policy), dialect=DIALECT), new_env=new, **settings)
+        table = Table(engine=ScriptedEngine(policy), dialect=DIALECT, limits=limits or Limits())
+        tree = Tree(table=table, new_env=lambda: Adapter(kind(), kind), **settings)
         (group,) = [g async for g in tree.collect([WorkItem(task=TASK, group_id="g", size=size, seed=seed)])]
         return group
 
@@ -144,15 +187,64 @@ def test_native_and_replayed_forks_give_the_same_tree() -> None:
     assert any(e.parent_id for e in native.episodes)
 
 
+def test_what_is_counted_does_not_depend_on_whether_it_was_stored() -> None:
+    """Shared turns are counted once, by who played them and not by which object they are."""
+    group = grow(size=12, seed=5, initial=2, fork_chance=0.7)
+    again = replace(group, episodes=tuple(from_bytes(to_bytes(e)) for e in group.episodes))
+    played, found = (RolloutStats.of([g], version=0) for g in (group, again))
+    once = {id(s): len(s) for e in group.episodes for s in e.contexts[0].segments if s.sampled}
+    assert played == found and played.sampled_tokens == sum(once.values())
+    assert played.sampled_tokens < sum(e.num_sampled for e in group.episodes)
+
+
 def test_every_environment_is_closed() -> None:
-    made: list[Adapter] = []
-    grow(size=10, seed=2, made=made, fork_chance=1.0, initial=1)
-    assert made and all(env._closed for env in made)
+    kind = counted()
+    group = grow(kind, size=10, seed=2, fork_chance=1.0, initial=1)
+    assert any(e.parent_id for e in group.episodes) and len(kind.kept) > 2 and not kind.live
 
 
-def test_a_copy_that_is_lost_costs_no_leaf() -> None:
-    group = grow(Loses, size=8, initial=2, fork_chance=1.0)
-    assert len(group.episodes) == 8 and all(e.parent_id is None and e.failure is None for e in group.episodes)
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+def test_every_environment_is_closed_also_where_all_is_given_up(seconds: float) -> None:
+    """At any moment: while copies are made, while they wait for a place, while they play."""
+
+    async def cancelled(kind: type[Counted], after: float) -> None:
+        table = Table(engine=ScriptedEngine(policy, latency_seconds=0.01), dialect=DIALECT)
+        tree = Tree(table=table, new_env=lambda: Adapter(kind(), kind), max_episodes=2, fork_chance=1.0)
+
+        async def all_of() -> list[Group]:
+            return [g async for g in tree.collect([WorkItem(task=TASK, group_id="g", size=12, seed=1)])]
+
+        task = asyncio.create_task(all_of())
+        await asyncio.sleep(after)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    for after in (0.05, 0.1, 0.15, 0.3):
+        kind = counted(seconds)
+        asyncio.run(cancelled(kind, after))
+        assert kind.kept and soon(lambda kind=kind: not kind.live)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure"),
+    [(Loses, "snapshot is gone"), (Breaks, "Too many open files")],
+    ids=["lost", "raises"],
+)
+def test_a_copy_that_is_lost_costs_no_leaf(kind: type[Adds], failure: str) -> None:
+    """Its leaves begin at the prompt, and say why."""
+    group = grow(kind, size=8, initial=2, fork_chance=1.0, seed=1)
+    assert len(group.episodes) == 8 and all(e.failure is None for e in group.episodes)
+    assert any(failure in f.message for e in group.episodes for f in e.retried)
+
+
+def test_a_copy_that_takes_too_long_is_lost_and_named() -> None:
+    slow = counted(seconds=1.0)
+    limits = Limits(turn_seconds=0.2)
+    group = grow(slow, size=4, initial=2, fork_chance=1.0, seed=1, limits=limits)
+    messages = [f.message for e in group.episodes for f in e.retried]
+    assert len(group.episodes) == 4 and any("the environment's fork: no answer" in m for m in messages)
+    assert soon(lambda: not slow.live)
 
 
 def test_what_cannot_be_forked_is_refused_with_the_remedy() -> None:

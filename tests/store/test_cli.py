@@ -1,12 +1,14 @@
 """`agentrl runs` and `agentrl replay`: what they show of real runs, and what they give back."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentrl.store.lock import RunLock
 from tests.store.conftest import HERE, STEPS, command
 from tests.store.nursery import Nursery
 
@@ -52,6 +54,45 @@ def test_runs_are_listed_shown_pruned_and_removed(nursery: Nursery, two: Path) -
     assert [r["run"] for r in ask(nursery, two, "runs")["runs"]] == ["cut"]
     code, child = nursery.run("runs", "cutt", folder=two)
     assert code == 2 and "did you mean 'cut'" in child.err
+
+
+def test_what_somebody_put_beside_the_checkpoints_disturbs_nothing(nursery: Nursery, two: Path) -> None:
+    latest = two / "runs/cut/checkpoints/step-000002.safetensors"
+    shutil.copy(latest, latest.with_suffix(".bak.safetensors"))
+    (latest.parent / "step-old.safetensors").touch()
+    (two / "runs/cut/checkpoints/gone").symlink_to("nowhere")
+    listed = {r["run"]: (r["state"], r["step"]) for r in ask(nursery, two, "runs")["runs"]}
+    assert listed == {"done": ("finished", STEPS), "cut": ("stopped", 2)}
+
+
+def test_looking_changes_nothing(nursery: Nursery, two: Path) -> None:
+    (two / "runs/done/run.db").chmod(0o444)
+    before = {f: f.lstat().st_mtime_ns for f in (two / "runs").rglob("*")}
+    ask(nursery, two, "runs", "done")
+    ask(nursery, two, "replay", "done", "0-0-train-0-3-0/1")
+    assert {f: f.lstat().st_mtime_ns for f in (two / "runs").rglob("*")} == before
+    (two / "runs/cut/run.db").unlink()
+    (shown,) = ask(nursery, two, "runs", "cut")["runs"]
+    code, child = nursery.run("replay", "cut", folder=two)
+    assert shown["metrics"] == [] and code == 2 and "no episodes yet" in child.err
+    assert not (two / "runs/cut/run.db").exists()
+
+
+def test_a_damaged_result_is_made_again_by_one_process_alone(
+    nursery: Nursery, checkpoint: Path, two: Path
+) -> None:
+    result = two / "runs/done/result.json"
+    whole = json.loads(result.read_text())
+    result.write_text("{")
+    again = ask(nursery, two, *command(checkpoint, name="done"))
+    assert (
+        again["weights_sha256"] == whole["weights_sha256"] == json.loads(result.read_text())["weights_sha256"]
+    )
+    result.write_text("{")
+    lock = RunLock(result.parent)
+    code, child = nursery.run(*command(checkpoint, name="done"), folder=two)
+    lock.release()
+    assert code == 2 and f"in use by process {os.getpid()}" in child.err
 
 
 def test_a_running_run_is_neither_stopped_nor_removed(

@@ -9,7 +9,21 @@ from pathlib import Path
 import pytest
 
 from tests.store.conftest import Outcome, command, outcome
-from tests.store.nursery import Child, Nursery
+from tests.store.nursery import Child, Nursery, Point
+
+OPENS_WHERE_IT_CAN = """
+import contextlib
+from agentrl.errors import SandboxUnavailable
+
+@contextlib.asynccontextmanager
+async def open_shared():
+    if Path("refuse").exists():
+        raise SandboxUnavailable("no bubblewrap here")
+    yield None
+
+Word.open_shared = staticmethod(open_shared)
+"""
+"""Makes the environment depend on something that a machine may lack."""
 
 
 def complaint(code: int, child: Child) -> str:
@@ -67,6 +81,28 @@ def test_a_damaged_database_is_named(stopped: Path, nursery: Nursery, checkpoint
     (stopped / "run.db").write_bytes(b"no database at all" * 500)
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
     assert "run.db: file is not a database" in said and "--fresh" in said
+
+
+def test_what_was_found_is_kept_where_it_cannot_go_on_now(
+    nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
+) -> None:
+    """A new run that cannot begin leaves nothing; one that was killed before its first step is kept."""
+    source = (place / "word.py").read_text()
+    opens = f"{source}\n{OPENS_WHERE_IT_CAN}"
+    (place / "word.py").write_text(opens)
+    (place / "refuse").touch()
+    assert "no bubblewrap here" in complaint(*nursery.run(*command(checkpoint), folder=place))
+    assert not (place / "runs").exists()
+    (place / "refuse").unlink()
+    before = Point(function="evaluate_model", event="return")
+    code, child = nursery.run(*command(checkpoint), folder=place, kill=before)
+    assert code == -9, child.err
+    kept = {f for f in (place / "runs/x").rglob("*") if f.name == "run.db"}
+    (place / "refuse").touch()
+    assert "no bubblewrap here" in complaint(*nursery.run(*command(checkpoint), folder=place))
+    assert kept and kept <= set((place / "runs/x").rglob("*"))
+    (place / "refuse").unlink()
+    goes_on(nursery, checkpoint, place, undisturbed)
 
 
 def test_two_processes_on_one_run(nursery: Nursery, checkpoint: Path, place: Path) -> None:

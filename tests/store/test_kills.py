@@ -34,8 +34,12 @@ PLACES = (
 )
 
 
-def finish(nursery: Nursery, checkpoint: Path, place: Path) -> Outcome:
-    code, child = nursery.run(*command(checkpoint), folder=place)
+A_STEP = 2 * 3 * 2
+"""Groups, attempts and turns of a training step."""
+
+
+def finish(nursery: Nursery, checkpoint: Path, place: Path, *more: str) -> Outcome:
+    code, child = nursery.run(*command(checkpoint, *more), folder=place)
     assert code == 0, child.err
     assert not list((place / "runs").rglob(".*")), "a draft was left behind"
     return outcome(place, json.loads(child.out.splitlines()[-1]))
@@ -59,7 +63,9 @@ def test_killed_at_a_point(
     point: Point, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
     kill(nursery, checkpoint, place, point)
-    same(finish(nursery, checkpoint, place), undisturbed)
+    killed = finish(nursery, checkpoint, place)
+    same(killed, undisturbed)
+    assert killed.executed <= undisturbed.executed + A_STEP
 
 
 def test_killed_before_the_first_step_over_and_over(
@@ -81,18 +87,38 @@ def test_killed_while_it_resumes(
 
 def test_killed_at_random(nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome) -> None:
     """At most a step's work is done again for each kill."""
-    rng, kills = random.Random(7), 0
-    while kills < 5:
-        child = nursery.start(*command(checkpoint), folder=place)
-        if child.wait_at_most(rng.uniform(0.1, 1.5)) is None:
-            child.kill()
-            kills += 1
-        if child.wait() == 0:
-            break
+    kills = kill_at_random(nursery, checkpoint, place, seconds=(0.1, 1.5))
     killed = finish(nursery, checkpoint, place)
     same(killed, undisturbed)
-    a_step = 2 * 2 * 3
-    assert killed.executed <= undisturbed.executed + kills * a_step
+    assert kills and killed.executed <= undisturbed.executed + kills * A_STEP
+
+
+def test_of_a_longer_run_less_than_a_tenth_is_done_twice(
+    nursery: Nursery, checkpoint: Path, place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    longer = ("--steps=30", "--set=stop_success=0")
+    calm = tmp_path_factory.mktemp("calm")
+    (calm / "word.py").write_text((place / "word.py").read_text())
+    undisturbed = finish(nursery, checkpoint, calm, *longer)
+    kills = kill_at_random(nursery, checkpoint, place, *longer, seconds=(1.0, 3.0))
+    killed = finish(nursery, checkpoint, place, *longer)
+    same(killed, undisturbed)
+    assert kills and killed.executed <= 1.1 * undisturbed.executed
+
+
+def kill_at_random(
+    nursery: Nursery, checkpoint: Path, place: Path, *more: str, seconds: tuple[float, float]
+) -> int:
+    """Kill the run up to five times after a random time; gives how often it was killed before its end."""
+    rng = random.Random(7)
+    for kills in range(5):
+        child = nursery.start(*command(checkpoint, *more), folder=place)
+        if child.wait_at_most(rng.uniform(*seconds)) is not None:
+            assert child.wait() == 0, child.err
+            return kills
+        child.kill()
+        child.wait()
+    return 5
 
 
 def test_killed_with_its_rows_in_postgresql(

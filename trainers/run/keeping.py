@@ -132,7 +132,7 @@ class Keeper:
 
 @contextlib.contextmanager
 def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
-    """Hold a run's store and lock; says how to go on if interrupted, and leaves no run without a step."""
+    """Hold a run's store and lock; says how to go on; a new run that could not begin leaves nothing."""
     try:
         keeper = Keeper.open(folder, plan)
         try:
@@ -145,11 +145,11 @@ def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
         except StoreError:
             raise
         except ConfigError as error:
-            if keeper.committed:
-                write_ending(folder, error, keeper)
-            else:
+            if folder.new and not keeper.committed:
                 keeper.store.erase()
                 folder.discard()
+            else:  # what was found there, as a warm start, may have taken hours
+                write_ending(folder, error, keeper)
             raise
         except Exception as error:
             write_ending(folder, error, keeper)

@@ -18,6 +18,7 @@ from agentrl.errors import ConfigError
 from agentrl.left_behind import LEFT_BEHIND
 from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.task import TaskSource, derive_seed
+from agentrl.torch_threads import torch_threads
 from agentrl.trainers.batch import Row, TrainBatch, make_batch
 from agentrl.trainers.checkpoints import load_weights
 from agentrl.trainers.failures import FailureShares, FailureWatch
@@ -117,7 +118,8 @@ class Loop:
         context = self._context()
         groups, scored = await self._gather(context)
         collected = time.perf_counter()
-        batch, advantage_N, stats = await asyncio.to_thread(self._train, scored, context)
+        train = torch_threads(self.updater.threads)(self._train)
+        batch, advantage_N, stats = await asyncio.to_thread(train, scored, context)
         trained = time.perf_counter()
         if not stats.skipped:
             await self._publish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from agentrl.errors import ConfigError
@@ -30,6 +32,7 @@ def save_folder(folder: Path, *parts: Pretrained) -> Path:
 
     Raises:
         ConfigError: `folder` is a file, or holds something that is no model.
+        OSError: It cannot be written.
     """
     folder = folder.absolute()
     if (
@@ -43,7 +46,7 @@ def save_folder(folder: Path, *parts: Pretrained) -> Path:
     try:
         with no_bars():
             for part in parts:
-                part.save_pretrained(str(fresh))
+                _save(part, fresh)
         fresh.chmod(0o755)
         for path in (*fresh.rglob("*"), fresh):
             sync(path)
@@ -51,6 +54,13 @@ def save_folder(folder: Path, *parts: Pretrained) -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+def _save(part: Pretrained, folder: Path) -> None:
+    try:
+        part.save_pretrained(str(folder))
+    except SafetensorError as error:  # a full disk, in words of its own
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -26,7 +26,7 @@ from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
 from agentrl.rollout.watchdog import Watchdog
-from agentrl.runs import RunFolder, check_name, default_name, open_run
+from agentrl.runs import RunFolder, check_name, default_name, open_run, writable
 from agentrl.stopping import run_stoppable
 from agentrl.store.journal import Journal, NoJournal
 from agentrl.store.store import TRAIN
@@ -319,7 +319,8 @@ class Session:
 
     def finish(self, student: Student) -> dict[str, Any]:
         """Save model, curve and result."""
-        save_folder(self.folder.path / "model", *student.parts())
+        with writable(self.folder.path):
+            save_folder(self.folder.path / "model", *student.parts())
         self.folder.write("curve.svg", self.curve())
         before, after = self.measured["before"], self.measured["after"]
         result = {

@@ -241,7 +241,8 @@ def test_shared_tokens_of_a_tree_are_counted_once() -> None:
     def make(item: WorkItem, index: int) -> Episode:
         leaf = Segment(kind="action", ids=as_ids([index]), turn=1, columns=columns(1))
         branch = Context(segments=(prompt, trunk, leaf))
-        return replace(episode(f"g/{index}", float(index), branch), group_id=item.group_id)
+        leaf_episode = replace(episode(f"g/{index}", float(index), branch), group_id=item.group_id)
+        return replace(leaf_episode, parent_id="g/0", num_shared_turns=1) if index else leaf_episode
 
     ((metrics,), _) = run_given(make, grpo(steps=1, groups_per_step=1, group_size=2))
     assert metrics.sampled_tokens == 4 and metrics.trained_tokens == 6
