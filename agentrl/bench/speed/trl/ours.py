@@ -68,7 +68,7 @@ def train(model: Path, work: Work, folder: Path, other: Callable[[], None], *, s
         Step(
             step_seconds=seconds,
             rollout_seconds=metrics["rollout_seconds"],
-            train_seconds=metrics["train_seconds"],
+            train_seconds=seconds - metrics["rollout_seconds"],
             cpu_seconds=cpu,
             **counts,
         )

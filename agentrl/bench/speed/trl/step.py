@@ -10,9 +10,9 @@ between the two processes, and a first one of each is not counted.
 
 A step is all from the first prompt to the new weights: in ours also the rows of the episodes in the store,
 the new weights' way to the engine and the comparison of engine and trainer; neither side writes a checkpoint.
-The training pass is the step without its rollouts. Seconds are wall-clock; CPU seconds stand beside them.
-There is no ratio where prompts differ, or tokens by more than 1 % (over all steps by more than 20 % where
-each side draws its own lengths: speeds are sampled tokens per second, so that it matters little).
+The training pass is the step without its rollouts, on both sides. Seconds are wall-clock; CPU seconds stand
+beside them. There is no ratio where prompts differ, or tokens by more than 1 % (over all steps by more than
+20 % where each side draws its own lengths: speeds are sampled tokens per second, so that it matters little).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ WORKS = (
     Work(size="5M", prompts=4),
     Work(size="5M", prompts=4, lengths="lognormal"),
 )
-SWEEP_PROMPTS = 2
 WANTED = {"step": 3.0, "training_pass": 2.0}
 LARGEST_DIFFERENCE = {"equal": 0.01, "lognormal": 0.2}
 TIMES = {
@@ -106,33 +105,26 @@ def speeds(steps: Sequence[Step], name: str) -> list[float]:
 
 
 def trl_step(progress: Progress, *, works: Sequence[Work] = WORKS, runs: int = 3) -> list[Claim]:
-    """Measure all works; the first one of each size says which settings of TRL are the fastest.
+    """Measure all works, TRL with what is fastest on each of them.
 
     Raises:
         InfrastructureError: The two sides did not do the same work, or one of them failed.
     """
     torch.set_num_threads(1)
     claims: list[Claim] = []
-    trials: dict[str, list[Trial]] = {}
     with Side() as side:
         for work in works:
             with tempfile.TemporaryDirectory() as folder:
-                measured = measure(side, work, Path(folder), progress, trials.get(work.size), runs=runs)
-            trials[work.size] = measured.trials
-            claims += measured.claims()
+                claims += measure(side, work, Path(folder), progress, runs=runs).claims()
     return claims
 
 
-def measure(
-    side: Side, work: Work, folder: Path, progress: Progress, trials: list[Trial] | None, *, runs: int
-) -> Measured:
-    """Find TRL's best settings unless they are known, then let the sides take steps in turn."""
+def measure(side: Side, work: Work, folder: Path, progress: Progress, *, runs: int) -> Measured:
+    """Find TRL's best settings, then let the sides take steps in turn."""
     model = folder / "model"
     parameters = work.save(model)
     progress.phase(f"trl_step {work.name}", runs + 1)
-    if trials is None:
-        sample = replace(work, prompts=min(work.prompts, SWEEP_PROMPTS))
-        trials = sweep(side, model, sample, progress)
+    trials = sweep(side, model, work, progress)
     ours_, theirs = alternate(side, fastest(trials), work, model, folder, progress, steps=runs + 1)
     refuse_unequal(ours_, theirs, work)
     return Measured(

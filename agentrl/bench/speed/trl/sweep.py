@@ -12,7 +12,7 @@ from agentrl.bench.speed.trl.work import Work
 from agentrl.errors import InfrastructureError
 from agentrl.progress import Progress
 
-ROWS = (2, 4, 8, 16)
+ROWS = (2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +62,12 @@ def sweep(side: Side, model: Path, work: Work, progress: Progress) -> list[Trial
     """Try all kinds; gives the trials in order, the best of which is the fastest."""
     attempt(side, model, work, Choice())  # not to be measured: imports and first touches
     trials = [attempt(side, model, work, Choice())]
-    progress.note(f"TRL {work.size}: {trials[0]}")
+    progress.note(f"TRL {work.name}: {trials[0]}")
     for variants in kinds(work):
         best = fastest(trials)
         for trial in tried(side, model, work, best, variants):
             trials.append(trial)
-            progress.note(f"TRL {work.size}: {trial}")
+            progress.note(f"TRL {work.name}: {trial}")
     return trials
 
 
