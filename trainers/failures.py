@@ -75,20 +75,22 @@ class FailureWatch:
         )
 
 
-def refuse_failures_alone(episodes: Sequence[Episode]) -> None:
-    """Refuse to take episodes for a measurement of which none says anything about the policy.
+def refuse_failures(episodes: Sequence[Episode], budget: FailureBudget) -> None:
+    """Refuse to take episodes for a measurement of which too few say anything about the policy.
 
     Raises:
-        FailureBudgetSpent: All of them failed; names the first.
+        FailureBudgetSpent: More of them failed than the budget allows, or all; names the first.
     """
     failed = [(e.id, e.failure) for e in episodes if e.failure is not None]
-    if failed and len(failed) == len(episodes):
+    enough = len(episodes) >= budget.minimum and len(failed) > budget.share * len(episodes)
+    if failed and (enough or len(failed) == len(episodes)):
         id, first = failed[0]
         raise FailureBudgetSpent(
-            f"all {len(failed)} episodes of a measurement failed; the first, {id}, of class {first.kind!r}: "
+            f"{len(failed)} of {len(episodes)} episodes of a measurement failed "
+            f"(allowed {budget.share:.0%}); the first, {id}, of class {first.kind!r}: "
             + first.message
             + (f" ({first.caused_by})" if first.caused_by else ""),
-            facts={"failure_share": 1.0},
+            facts={"failure_share": len(failed) / len(episodes)},
         )
 
 

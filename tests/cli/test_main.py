@@ -1,5 +1,6 @@
 """The command line as a whole: help, errors, exit codes, JSON."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agentrl.cli.main import commands
+from agentrl.cli.main import commands, one_line
+from agentrl.cli.output import Output
+from agentrl.progress import PlainProgress
 from tests.cli.conftest import AGENTRL, Run, interrupt, run_command
 
 HEAVY = ("torch", "transformers", "gymnasium", "numpy", "rich", "sqlalchemy")
@@ -38,6 +41,20 @@ def test_works_without_torch(name: str, tmp_path: Path) -> None:
     ended = run_command([sys.executable, "-c", code], tmp_path)
     assert ended.code == 0, ended.err
     assert "python(code: str)" in ended.out
+
+
+STEERING = "\x1b[2J\x1b]0;owned\x07\x9b1m\u202e\ud800 fine\ttoo"
+
+
+def test_what_a_model_wrote_does_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=False).say(STEERING)
+    PlainProgress().note(STEERING)
+    said = capsys.readouterr().out
+    assert said == 2 * "\\x1b[2J\\x1b]0;owned\\x07\\x9b1m\\u202e\\ud800 fine\ttoo\n"
+    Output(json=True).result({"text": STEERING})
+    shown = capsys.readouterr().out
+    assert json.loads(shown)["text"] == STEERING and not {"\x1b", "\x9b"} & set(shown)
+    assert one_line(ValueError(STEERING)).isprintable()
 
 
 @pytest.mark.parametrize("name", list(commands()))

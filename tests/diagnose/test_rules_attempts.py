@@ -183,10 +183,14 @@ def test_a_tool_that_always_fails(text: str, ok: bool, words: str) -> None:
     assert words in found[0].sentence and "'city'" in found[0].sentence
 
 
-def test_a_tool_that_always_says_saved_is_none() -> None:
+@pytest.mark.parametrize("text", ["saved", "test_{} FAILED: expected {}"])
+def test_a_tool_that_does_its_work_is_none(text: str) -> None:
+    """It may always say the same, or always speak of what is wrong with what it was given."""
+
     def make(name: str, number: int, **given: Any) -> Episode:
         episode = attempt(name, number, **given)
-        return replace(episode, turns=(looked_up(f"person {number}", "saved"), episode.turns[1]))
+        said = text.format(number, number)
+        return replace(episode, turns=(looked_up(f"person {number}", said), episode.turns[1]))
 
     assert names(sound(make)) == []
 

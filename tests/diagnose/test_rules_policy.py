@@ -5,7 +5,7 @@ from typing import Any
 
 from agentrl.episode import Episode, as_ids
 from agentrl.message import Action
-from tests.diagnose.making import attempt, changed, failed, first, names, of_plays, sound
+from tests.diagnose.making import attempt, changed, failed, first, looked_up, names, of_plays, sound
 
 # ---------------------------------------------------------------------- acting
 
@@ -43,6 +43,22 @@ def test_the_same_action_again_and_again() -> None:
     assert names(sound(make)) == ["repeated-actions"]
 
 
+def test_steps_that_lead_somewhere_are_no_repetition() -> None:
+    """The same action, but what is heard differs, as where one walks north twice."""
+
+    def make(*more: Any, **given: Any) -> Episode:
+        episode = attempt(*more, **given)
+        walked = [replace(looked_up("north", f"at {n}"), index=n) for n in range(4)]
+        last = replace(episode.turns[1], index=4)
+        (context,) = episode.contexts
+        prompt, said_first, heard_first, said_last = context.segments
+        steps = [replace(s, turn=n) for n in range(4) for s in (said_first, heard_first)]
+        longer = replace(context, segments=(prompt, *steps, replace(said_last, turn=4)))
+        return replace(episode, turns=(*walked, last), contexts=(longer,))
+
+    assert names(sound(make)) == []
+
+
 def test_entropy_that_collapses_before_success() -> None:
     def make(name: str, number: int, **given: Any) -> Episode:
         late = int(name.partition("-")[0]) > 4
@@ -75,6 +91,18 @@ def test_a_reward_that_pays_length() -> None:
         replace(p, episodes=tuple(replace(e, correct=False) for e in p.episodes)) for p in sound(make).plays
     ]
     assert names(of_plays(wrong)) == ["reward-pays-length"]
+
+
+def test_a_rare_kind_of_task_is_no_other_template() -> None:
+    def make(name: str, number: int, **given: Any) -> Episode:
+        episode = attempt(name, number, **given)
+        (context,) = episode.contexts
+        words = [8, 9] if name.startswith("9-2") else [1, 2, 3]
+        prompt = replace(context.segments[0], ids=as_ids([*words, 10 + number % 40, 4]))
+        return replace(episode, contexts=(replace(context, segments=(prompt, *context.segments[1:])),))
+
+    thinned = [p for p in sound(make).plays if p.episodes[0].group_id.endswith("-2")]
+    assert "template-drift" not in names(of_plays(thinned))
 
 
 def test_prompts_that_change_in_the_middle() -> None:

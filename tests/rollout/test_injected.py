@@ -22,6 +22,7 @@ from agentrl.rollout.independent import Independent
 from agentrl.toolkit import tool
 from agentrl.tools.sandbox import Limits, SandboxPool, open_pool
 from agentrl.tools.sandbox.types import Plan
+from tests.disks import fill, small_disk
 from tests.rollout.playing import Asks, collect, play, seen, strategy
 
 REPLY = json.dumps({"price": "ok", "unit": "each"})
@@ -96,10 +97,18 @@ def test_a_faulty_server_is_counted_as_its_log_says(server: Server, retries: int
     assert all(e.correct for e in episodes if e.failure is None)
 
 
-def test_a_full_disk_is_a_failure() -> None:
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder on a disk of its own without a byte to spare."""
+    with small_disk(tmp_path, megabytes=1):
+        fill(tmp_path)
+        yield tmp_path
+
+
+def test_a_full_disk_is_a_failure(full_disk: Path) -> None:
     class Writes(Asks):
         def work(self) -> str:
-            Path("/dev/full").write_text("note")
+            (full_disk / "note").write_text("note")
             return "ok"
 
     (episode,) = play(Writes, retries=0)
@@ -177,11 +186,13 @@ def test_what_code_does_to_itself_stays_its_own_doing() -> None:
     assert asyncio.run(run()) == [False] * 4
 
 
-def test_a_zygote_that_cannot_be_started_is_the_sandboxs_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zygote_that_cannot_be_started_is_the_sandboxs_failure(
+    full_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def run() -> None:
         async with SandboxPool(Plan(level="namespaces", limits=Limits()), size=1):
             pass
 
-    monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # as on a disk where nothing can be made
-    with pytest.raises(SandboxError, match="zygote cannot be started: .*'/proc/none"):
+    monkeypatch.setattr("tempfile.tempdir", str(full_disk))
+    with pytest.raises(SandboxError, match="zygote cannot be started: .*No space left on device"):
         asyncio.run(run())

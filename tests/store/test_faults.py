@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import fill, small_disk
 from tests.store.conftest import Outcome, command, outcome
 from tests.store.nursery import Child, Nursery, Point
 
@@ -151,27 +152,19 @@ def test_a_file_that_may_not_grow(
     goes_on(nursery, checkpoint, place, undisturbed)
 
 
-def mount(folder: Path, *options: str) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)], check=True)
-
-
 @pytest.fixture
-def small_disk(place: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+def own_disk(place: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Give a stopped run on a disk of its own."""
     runs = place / "runs"
     runs.mkdir()
-    mount(runs, "-o", "size=64m")
-    yield Path(request.getfixturevalue("stopped")).parent
-    subprocess.run(["umount", "--lazy", str(runs)], check=True)
+    with small_disk(runs, megabytes=64):
+        yield Path(request.getfixturevalue("stopped")).parent
 
 
 def test_a_full_disk(
-    small_disk: Path, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
+    own_disk: Path, nursery: Nursery, checkpoint: Path, place: Path, undisturbed: Outcome
 ) -> None:
-    filling = small_disk / "filling"
-    with pytest.raises(OSError, match="No space"), filling.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1 << 12))
+    filling = fill(own_disk)
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
     assert "make room" in said
     filling.unlink()
@@ -179,9 +172,9 @@ def test_a_full_disk(
 
 
 def test_a_disk_that_may_only_be_read(
-    small_disk: Path, nursery: Nursery, checkpoint: Path, place: Path
+    own_disk: Path, nursery: Nursery, checkpoint: Path, place: Path
 ) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(own_disk)], check=True)
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
     assert "Read-only file system" in said and "nothing that was committed is lost" in said
     code, child = nursery.run("runs", folder=place)

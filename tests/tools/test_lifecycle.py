@@ -126,7 +126,7 @@ def test_a_dead_zygote_is_our_failure_and_is_replaced(level: Level) -> None:
 
 
 def zygote_of(pool: SandboxPool) -> int:
-    assert pool._server is not None
+    assert pool._server is not None and pool._server._process is not None
     started = pool._server._process.pid
     if pool.isolation != "namespaces":
         return started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from agentrl.trainers.failures import FailureBudgetSpent, FailureShares, Failure
 from agentrl.trainers.metrics import RolloutStats
 from agentrl.trainers.optimiser import NonFiniteError
 from agentrl.trainers.recipe import FailureBudget
-from agentrl.trainers.run.measure import measure
+from agentrl.trainers.run.measure import Measured, measure
 from tests.trainers.making import episode
 
 
@@ -117,20 +117,36 @@ def test_a_resumed_run_remembers_the_attempts_before(tmp_path: Path) -> None:
         resumed.add(played("c/0", failed=True))
 
 
+@dataclass
 class Failing:
-    """A strategy whose episodes all fail."""
+    """A strategy of which the first episodes fail."""
+
+    count: int
 
     async def collect(self, work: Sequence[WorkItem]) -> AsyncIterator[Group]:
-        for item in work:
-            lost = replace(played(f"{item.group_id}/0", failed=True), task_id=item.task.id)
-            yield Group(id=item.group_id, episodes=(lost,))
+        for index, item in enumerate(work):
+            one = played(f"{item.group_id}/0", failed=index < self.count)
+            yield Group(id=item.group_id, episodes=(replace(one, task_id=item.task.id),))
 
 
-def test_a_measurement_of_failures_alone_ends_the_run() -> None:
-    tasks = [Task(id=f"t{i}", split="test", level=0, seed=i) for i in range(3)]
-    with pytest.raises(FailureBudgetSpent, match="all 3 episodes of a measurement failed") as caught:
-        asyncio.run(measure(lambda how: Failing(), tasks, temperature=1.0, seed=0))
-    assert exit_code(caught.value) == 3 and "eval-t0/0" in str(caught.value)
+@pytest.mark.parametrize(("failing", "of"), [(3, 3), (5, 20)])
+def test_a_measurement_of_which_too_much_failed_ends_the_run(failing: int, of: int) -> None:
+    tasks = [Task(id=f"t{i}", split="test", level=0, seed=i) for i in range(of)]
+    said = f"{failing} of {of} episodes of a measurement failed .allowed 20%.; the first, eval-t0/0"
+    with pytest.raises(FailureBudgetSpent, match=said) as caught:
+        measured(Failing(failing), tasks)
+    assert exit_code(caught.value) == 3
+
+
+@pytest.mark.parametrize(("failing", "of"), [(1, 2), (4, 20)])
+def test_a_few_failures_are_left_out_of_a_measurement(failing: int, of: int) -> None:
+    tasks = [Task(id=f"t{i}", split="test", level=0, seed=i) for i in range(of)]
+    found = measured(Failing(failing), tasks)
+    assert sum(found.sampled.failures.values()) == failing and found.sampled.episodes == of
+
+
+def measured(strategy: Failing, tasks: list[Task]) -> Measured:
+    return asyncio.run(measure(lambda _: strategy, tasks, temperature=1.0, seed=0, budget=FailureBudget()))
 
 
 def test_a_loss_that_is_no_number_ends_the_run_in_one_line() -> None:

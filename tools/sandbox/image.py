@@ -1,5 +1,6 @@
 """What a zygote is started from: a Python, the guest's source, the few packages that sandboxes may import."""
 
+import contextlib
 import glob
 import json
 import os
@@ -43,10 +44,12 @@ def write_bundle(settings: Settings) -> IO[bytes]:
     modules = [(name, "") for name in ("agentrl", "agentrl.tools", "agentrl.tools.sandbox", _GUEST)]
     folder = resources.files(_GUEST)
     modules += [(f"{_GUEST}.{name}", (folder / f"{name}.py").read_text("utf-8")) for name in _MODULES]
-    file = tempfile.TemporaryFile()
-    file.write(json.dumps({"modules": modules, "settings": asdict(settings)}).encode())
-    file.flush()
-    file.seek(0)
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(tempfile.TemporaryFile())
+        file.write(json.dumps({"modules": modules, "settings": asdict(settings)}).encode())
+        file.flush()
+        file.seek(0)
+        held.pop_all()
     return file
 
 

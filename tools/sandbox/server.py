@@ -43,6 +43,9 @@ class Server:
     def __init__(self, plan: Plan) -> None:
         self._plan, self.level, self.limits = plan, plan.level, plan.limits
         self.alive = False
+        self._held = contextlib.ExitStack()
+        """What is closed with it."""
+        self._process: subprocess.Popen[bytes] | None = None
         self._forks: dict[int, asyncio.Future[Forked]] = {}
         self._exits: dict[int, asyncio.Future[Exited]] = {}
 
@@ -59,6 +62,10 @@ class Server:
             self._process = self._spawn(launch)
             await self._wait_until_up()
         except BaseException:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            self._held.close()
             if self._folder is not None:
                 await self._folder.remove()
             raise
@@ -69,11 +76,12 @@ class Server:
         return self._folder.path if self._folder is not None else ""
 
     def _spawn(self, launch: Launch) -> subprocess.Popen[bytes]:
-        self._words = tempfile.TemporaryFile()  # first: a full disk refuses it
+        self._words = self._held.enter_context(tempfile.TemporaryFile())
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._held.enter_context(self._control)
         host = os.pidfd_open(os.getpid())
         try:
-            with image.write_bundle(launch.settings) as bundle, theirs:
+            with theirs, image.write_bundle(launch.settings) as bundle:
                 inherited = (bundle.fileno(), theirs.fileno(), host)
                 return subprocess.Popen(
                     [*launch.wrapper, *image.command(launch.python, inherited, bare=self.level != "none")],
@@ -96,12 +104,11 @@ class Server:
         except (TimeoutError, OSError):
             message = b""
         if message != b"up":
-            self._process.kill()
+            assert self._process is not None
+            self._process.kill()  # so that all of its words are there
             self._process.wait()
-            self._control.close()
             self._words.seek(0)
             words = self._words.read().decode(errors="replace").strip()
-            self._words.close()
             raise SandboxError(f"the {self.level} zygote did not start: {words[-2000:] or 'no message'}")
         self.alive = True
         loop.add_reader(self._control, self._hear)
@@ -164,8 +171,9 @@ class Server:
         if self.alive:
             self._lose()
         self._control.close()
-        await _wait(self._process)
-        self._words.close()
+        if self._process is not None:
+            await _wait(self._process)
+        self._held.close()
         if self._folder is not None:
             await self._folder.remove()
 

@@ -10,7 +10,8 @@ from agentrl.episode import Episode
 from agentrl.evaluation import Score, evaluate_model, score
 from agentrl.rollout.protocol import RolloutStrategy
 from agentrl.task import Task
-from agentrl.trainers.failures import refuse_failures_alone
+from agentrl.trainers.failures import refuse_failures
+from agentrl.trainers.recipe import FailureBudget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +25,22 @@ class Measured:
 
 
 async def measure(
-    played: Callable[[str], RolloutStrategy], tasks: Sequence[Task], *, temperature: float, seed: int
+    played: Callable[[str], RolloutStrategy],
+    tasks: Sequence[Task],
+    *,
+    temperature: float,
+    seed: int,
+    budget: FailureBudget,
 ) -> Measured:
     """Attempt each task once sampled and once greedily, with the strategies `played("sampled")` and "greedy".
 
     Raises:
-        FailureBudgetSpent: Every episode failed, so that nothing was measured; names the first failure.
+        FailureBudgetSpent: More failed than the budget allows, so that little was measured; names the first.
     """
     sampled = await attempt_all(played("sampled"), tasks, temperature, seed)
+    refuse_failures(sampled, budget)
     greedy = await attempt_all(played("greedy"), tasks, 0.0, seed)
+    refuse_failures(greedy, budget)
     return Measured(sampled=score(sampled), greedy=score(greedy), episodes=tuple(sampled))
 
 
@@ -40,6 +48,4 @@ async def attempt_all(
     strategy: RolloutStrategy, tasks: Sequence[Task], temperature: float, seed: int
 ) -> list[Episode]:
     """Attempt each task once."""
-    episodes = await evaluate_model(strategy, tasks, sampling=Sampling(temperature=temperature), seed=seed)
-    refuse_failures_alone(episodes)
-    return episodes
+    return await evaluate_model(strategy, tasks, sampling=Sampling(temperature=temperature), seed=seed)

@@ -243,6 +243,7 @@ class Session:
                 chosen,
                 temperature=self.plan.recipe.temperature,
                 seed=self.plan.seed,
+                budget=self.plan.recipe.failures,
             )
         self.measured[name] = found
         sampled, greedy = found.sampled, found.greedy

@@ -13,7 +13,8 @@ from agentrl.rollout.protocol import Limits, WorkItem
 from agentrl.rollout.running import Table
 from agentrl.store.journal import Journal, NoJournal
 from agentrl.task import TaskSource, derive_seed
-from agentrl.trainers.failures import refuse_failures_alone
+from agentrl.trainers.failures import refuse_failures
+from agentrl.trainers.recipe import FailureBudget
 from agentrl.trainers.tiny.demonstrations import WARM
 from agentrl.trainers.tiny.make import Tiny
 
@@ -63,6 +64,6 @@ class Played:
             groups = [g async for g in strategy.collect(work)]
         finally:
             await engine.close()
-        refuse_failures_alone([e for g in groups for e in g.episodes])
+        refuse_failures([e for g in groups for e in g.episodes], FailureBudget())
         whole = [e for g in groups for e in g.whole]
         return sum(e.correct is True for e in whole) / len(whole)

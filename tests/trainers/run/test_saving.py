@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from agentrl.errors import ConfigError
 from agentrl.trainers.run.saving import save_folder, weights_sha256
+from tests.disks import fill, small_disk
 from tests.trainers.making import small_model
 
 
@@ -28,6 +29,16 @@ def test_a_saved_model_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     assert weights_sha256(AutoModelForCausalLM.from_pretrained(tmp_path / "model")) == weights_sha256(new)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert not (tmp_path / "model" / "left_over").exists()
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """Whoever saves can tell it from a bug, whatever wrote the file."""
+    with small_disk(tmp_path, megabytes=1) as disk:
+        filling = fill(disk)
+        with pytest.raises(OSError, match="space"):
+            save_folder(disk / "model", small_model())
+        filling.unlink()
+        assert not list(disk.iterdir())
 
 
 def test_a_crash_while_writing_leaves_the_old_folder(tmp_path: Path) -> None:

@@ -38,26 +38,43 @@ def finish(folder: Path, words: tuple[str, ...]) -> tuple[dict[str, Any], float]
     return result, time.monotonic() - began
 
 
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """Give the numbers of all steps, timings left out."""
+    shown = subprocess.run(
+        [AGENTRL, "runs", "X", "--json"], cwd=folder, stdout=subprocess.PIPE, text=True, check=True
+    )
+    rows = json.loads(shown.stdout.splitlines()[-1])["runs"][0]["metrics"]
+    timings = ("seconds", "per_second", "idle_share")
+    return [{k: v for k, v in row.items() if not any(t in k for t in timings)} for row in rows]
+
+
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
     warm = {k: v for k, v in result["warm_start"].items() if k != "seconds"}
     return {k: v for k, v in result.items() if k != "seconds"} | {"warm_start": warm}
 
 
+TREE = (*RUN, "--set", "rollout.strategy=tree")
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_killed_five_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "share"), [(RUN, (0.2, 0.6)), (TREE, (0.5, 0.9))], ids=["independent", "tree"]
+)
+def test_killed_five_times(words: tuple[str, ...], share: tuple[float, float], tmp_path: Path) -> None:
     for name in ("undisturbed", "killed"):
         (tmp_path / name).mkdir()
-    undisturbed, seconds = finish(tmp_path / "undisturbed", RUN)
+    undisturbed, seconds = finish(tmp_path / "undisturbed", words)
     rng = random.Random(0)
     for _ in range(5):
-        process = start(tmp_path / "killed", RUN)
+        process = start(tmp_path / "killed", words)
         assert process.stdout is not None
         try:
-            process.wait(rng.uniform(0.2, 0.6) * seconds)
+            process.wait(rng.uniform(*share) * seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
-    killed, _ = finish(tmp_path / "killed", RUN)
+    killed, _ = finish(tmp_path / "killed", words)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "undisturbed")
     assert without_times(killed) == without_times(undisturbed)
