@@ -145,7 +145,8 @@ class Adapter:
             return await self._run(make)
         except BaseException:
             given_up.set()
-            threading.Thread(target=close_all, args=(made,), name="env-close", daemon=True).start()
+            if made:
+                threading.Thread(target=close_all, args=(made,), name="env-close", daemon=True).start()
             raise
 
     async def _replay(self) -> Environment:
@@ -155,7 +156,7 @@ class Adapter:
                 f"{name} has no fork() and is not declared `deterministic`: it cannot be copied"
             )
         assert self._task is not None
-        twin = Adapter(await self._run(self._make), self._make)
+        twin = Adapter(await self._copied(self._make), self._make)
         try:
             compare(await twin.start(self._task), self._first, "the first observation")
             for turn, (action, result) in enumerate(self._history):
