@@ -14,7 +14,7 @@ import numpy as np
 
 from agentrl.aio import bounded_by, drive
 from agentrl.environment import Environment, ForkUnsupported, Observation, StepResult
-from agentrl.errors import EnvironmentFault, InfrastructureError
+from agentrl.errors import ConfigError, EnvironmentFault, InfrastructureError
 from agentrl.left_behind import LEFT_BEHIND
 from agentrl.message import Action
 from agentrl.task import Task
@@ -146,7 +146,15 @@ class Adapter:
         except BaseException:
             given_up.set()
             if made:
-                threading.Thread(target=close_all, args=(made,), name="env-close", daemon=True).start()
+                close_beside(made)
+            raise
+
+    async def _another(self) -> Any:
+        try:
+            return await self._copied(self._make)
+        except EnvironmentFault as error:
+            if isinstance(error.__cause__, ConfigError):
+                raise error.__cause__ from None
             raise
 
     async def _replay(self) -> Environment:
@@ -156,7 +164,7 @@ class Adapter:
                 f"{name} has no fork() and is not declared `deterministic`: it cannot be copied"
             )
         assert self._task is not None
-        twin = Adapter(await self._copied(self._make), self._make)
+        twin = Adapter(await self._another(), self._make)
         try:
             compare(await twin.start(self._task), self._first, "the first observation")
             for turn, (action, result) in enumerate(self._history):
@@ -257,6 +265,14 @@ def copy_state(env: Any) -> Any:
             f"{type(env).__name__}.{culprit} cannot be copied ({error}): write fork(), or set "
             "deterministic = True where equal actions give equal observations"
         ) from error
+
+
+def close_beside(envs: list[Any]) -> None:
+    """Close copies in a thread of their own; where no more can be started, here."""
+    try:
+        threading.Thread(target=close_all, args=(envs,), name="env-close", daemon=True).start()
+    except RuntimeError:
+        close_all(envs)
 
 
 def close_all(envs: list[Any]) -> None:

@@ -224,7 +224,7 @@ class RichProgress:
     def phase(self, name: str, total: int) -> None:
         self.close()
         self._phase, self._bars = Phase(name, total), new_bars(self._console)
-        self._bars.add_task(name, total=total, text="")
+        self._bars.add_task(harmless(name), total=total, text="")
         self._bars.start()
 
     def advance(self, metrics: Metrics | None = None, *, steps: int = 1) -> None:
@@ -252,7 +252,7 @@ class RichProgress:
     def _draw(self) -> None:
         phase, bars = self._phase, self._bars
         assert phase is not None and bars is not None
-        bars.update(bars.task_ids[0], completed=phase.done, text=phase.line())
+        bars.update(bars.task_ids[0], completed=phase.done, text=harmless(phase.line()))
 
 
 def new_bars(console: Console) -> Bars:

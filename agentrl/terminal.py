@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 """Characters that move the cursor, clear, rename or reorder, and halves of characters that cannot be printed.
 
 Line feed and tab are not among them.

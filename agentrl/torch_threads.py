@@ -13,22 +13,20 @@ SMALL_MODEL = 10_000_000
 
 
 def threads_for(model: Any) -> int:
-    """Give 1 for a small model on a CPU, else 0: as many as torch takes by itself."""
+    """Give 1 for a small model on a CPU, else as many as torch takes in this thread."""
     small = sum(p.numel() for p in model.parameters()) < SMALL_MODEL
-    return 1 if small and model.device.type == "cpu" else 0
+    return 1 if small and model.device.type == "cpu" else torch.get_num_threads()
 
 
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads; 0 changes nothing.
+    """Compute with so many threads, in this thread of Python.
 
-    A thread of Python takes torch's number when it first computes, which another may have changed before.
+    One that computes for the first time takes the number that any other has set last.
     """
     before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        if count:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)

@@ -85,9 +85,9 @@ def refuse_failures(episodes: Sequence[Episode], budget: FailureBudget) -> None:
     enough = len(episodes) >= budget.minimum and len(failed) > budget.share * len(episodes)
     if failed and (enough or len(failed) == len(episodes)):
         id, first = failed[0]
+        some = f"{len(failed)} of {len(episodes)}" if len(failed) < len(episodes) else f"all {len(failed)}"
         raise FailureBudgetSpent(
-            f"{len(failed)} of {len(episodes)} episodes of a measurement failed "
-            f"(allowed {budget.share:.0%}); the first, {id}, of class {first.kind!r}: "
+            f"{some} episodes of a measurement failed; the first, {id}, of class {first.kind!r}: "
             + first.message
             + (f" ({first.caused_by})" if first.caused_by else ""),
             facts={"failure_share": len(failed) / len(episodes)},

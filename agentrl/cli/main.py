@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return TERMINATED if stopped_by else INTERRUPTED
     except (ConfigError, InfrastructureError) as error:
         if debug:
-            traceback.print_exc()
+            print(harmless(traceback.format_exc()), file=sys.stderr)
         print(f"agentrl: {one_line(error)}", file=sys.stderr)
         return exit_code(error)
     except BrokenPipeError:  # `agentrl envs | head -1`
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            print(harmless(traceback.format_exc()), file=sys.stderr)
         said = f"internal error: {type(error).__name__}: {one_line(error)}"
         print(f"agentrl: {said} (run with --debug for the traceback)", file=sys.stderr)
         return FAILED

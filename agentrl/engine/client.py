@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from agentrl.engine.endpoint import Endpoint, Secret
+from agentrl.engine.endpoint import KEY_ENV, Endpoint, Secret
 from agentrl.errors import ConfigError, EngineError, unknown
 from agentrl.task import derive_seed
 
@@ -108,7 +108,11 @@ class Client:
         url, headers = self.endpoint.url + path, self._key.headers()
         async with self._session.post(url, json=body, headers=headers, allow_redirects=False) as response:
             await self.check(response)
-            return parse(self._key.hide_in(await read(response)))
+            said = await read(response)
+            try:
+                return parse(self._key.hide_in(said))
+            except RecursionError:
+                raise Unreadable("an answer that is nested too deeply") from None
 
     async def check(self, response: aiohttp.ClientResponse) -> None:
         """Raise `HttpStatus` where the answer is no success."""
@@ -287,8 +291,10 @@ def label(cause: Exception) -> str:
 def remedy(status: int, endpoint: Endpoint) -> str:
     """Say what helps against a status that is the caller's fault."""
     if status in (401, 403):
-        state = "is not set" if not endpoint.key().headers() else "holds a key that is refused"
-        return f"; {endpoint.api_key_env} {state}"
+        if endpoint.key().headers():
+            return f"; {endpoint.api_key_env} holds a key that is refused"
+        usual = endpoint.api_key_env == KEY_ENV  # another one may be the key itself, by mistake
+        return f"; {KEY_ENV if usual else 'the variable that api_key_env names'} is not set"
     if status in (404, 405):
         return f"; is {endpoint.model!r} served there, and does the URL end in /v1?"
     return "; name the address that it leads to" if 300 <= status < 400 else ""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from agentrl.errors import ConfigError
 
 OPENAI = "https://api.openai.com/v1"
-PLACE = re.compile(r"(?P<model>.+?)(?:@(?P<url>https?://.*))?", re.DOTALL)
-BARE_HOST = re.compile(r"@(localhost|\[|\d+\.\d+\.\d+\.\d+|[\w.-]+:\d+(/|$)|\S+/v\d+/?$)")
+KEY_ENV = "OPENAI_API_KEY"
+PLACE = re.compile(r"(?P<model>.+?)(?:@(?P<url>(?i:https?)://.*))?", re.DOTALL)
+BARE_HOST = re.compile(
+    r"@(//|\[|localhost([:/]|$)|\d+\.\d+\.\d+\.\d+|[\w.-]+:\d{2,5}(/|$)"
+    r"|[\w-]+(\.[\w-]+)*\.[a-zA-Z]{2,}(/|$)|\S+/v\d+/?$)"
+)
+"""What stands behind a model's @ and is meant as an address, not as a part of its name."""
 HIDDEN = "[key]"
 SHORTEST_HIDDEN = 8
 """A shorter key (servers at home are happy with "EMPTY") is a common word, not a secret in an answer."""
@@ -68,8 +73,8 @@ class Endpoint:
 
     model: str
     url: str = OPENAI
-    api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; servers at home need none."""
+    api_key_env: str = field(default=KEY_ENV, repr=False)
+    """Environment variable that holds the key; '' for none, as servers at home need none."""
     attempts: int = 6
     """How often one request is sent at most: again after 408, 409, 425, 429, 5xx, a lost or cut connection,
     an answer that cannot be read, and a time-out.
@@ -89,7 +94,7 @@ class Endpoint:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: need more than 0")
         _check_url(self.url)
-        if not re.fullmatch("[A-Z_][A-Z0-9_]*", self.api_key_env) and self.api_key_env not in os.environ:
+        if not re.fullmatch(r"(?a:[A-Za-z_]\w*)?", self.api_key_env):
             raise ConfigError(
                 "api_key_env must be the name of the environment variable with the key, as OPENAI_API_KEY "
                 "(what was given is not repeated: it may be the key itself)"

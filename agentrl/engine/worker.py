@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-import torch
-
 from agentrl.engine.batcher import Batcher
 from agentrl.engine.requests import Request, deliver
 from agentrl.errors import EngineError
+from agentrl.torch_threads import torch_threads
 
 T = TypeVar("T")
 
@@ -87,8 +86,10 @@ class Worker:
         self._wake.set()
 
     def _run(self) -> None:
-        if self._num_threads:
-            torch.set_num_threads(self._num_threads)
+        with torch_threads(self._num_threads):
+            self._work()
+
+    def _work(self) -> None:
         ended = "the engine was closed"
         try:
             while not self._closing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
@@ -240,7 +241,13 @@ class Running:
             DeadlineError: The environment's copy took longer than a turn may.
         """
         self.doing = "the environment's fork"
-        env = await within(self.env.fork(), self.table.limits.turn_seconds, self)
+        forking = asyncio.ensure_future(self.env.fork())
+        try:
+            env = await within(forking, self.table.limits.turn_seconds, self)
+        except BaseException:
+            if forking.done() and not forking.cancelled() and forking.exception() is None:
+                await asyncio.shield(forking.result().close())  # it came when nobody waited any more
+            raise
         return replace(
             self,
             env=env,

@@ -23,7 +23,7 @@ import numpy as np
 
 from agentrl.environment import Environment, ForkUnsupported
 from agentrl.episode import Episode, Failure, Group
-from agentrl.errors import ConfigError
+from agentrl.errors import ConfigError, DeadlineError
 from agentrl.rollout.attempt import attempt, attempt_again, close_quietly
 from agentrl.rollout.collecting import as_they_finish
 from agentrl.rollout.protocol import WorkItem
@@ -104,7 +104,7 @@ class Branch:
     forks: int = 0
     fresh: int = 0
     lost: tuple[Failure, ...] = ()
-    """How copies failed that it stands for."""
+    """How a copy failed that it stands for."""
 
     def split(self, turn: int, chance: float) -> Branch | None:
         """Give the fork that is due after a turn, with its part of the leaves; None for no fork."""
@@ -175,7 +175,7 @@ class Growth:
 
     def _fall(self, branch: Branch, *lost: Failure) -> None:
         for fresh in branch.fall():
-            fresh.lost = lost
+            fresh.lost, lost = lost, ()
             self.plant(fresh)
 
     async def _after_turn(self, branch: Branch, running: Running) -> None:
@@ -191,14 +191,12 @@ class Growth:
             raise ConfigError(
                 f"a tree forks its episodes: {error}; or set rollout.strategy=independent"
             ) from error
-        except ConfigError:
+        except (ConfigError, DeadlineError, asyncio.CancelledError):  # the trunk cannot go on either
+            branch.take_back(child)
             raise
         except Exception as error:  # the copy was lost, not the trunk: its leaves begin at the prompt
             branch.take_back(child)
             self._fall(branch, Failure.of(error, turn=len(running.turns)))
-        except BaseException:  # the trunk itself has no time left
-            branch.take_back(child)
-            raise
         else:
             self.waiting[child.path] = twin
             self.tasks.create_task(self._from_fork(child))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,7 +26,8 @@ def write_whole(target: Path, data: Iterable[bytes | memoryview]) -> Path:
 
 def size_of(folder: Path) -> int:
     """Give the bytes of all files in a folder, also while somebody writes there."""
-    return sum(found.st_size for found in looked_at(folder.rglob("*")) if not stat.S_ISDIR(found.st_mode))
+    files = (Path(above) / name for above, _, names in os.walk(folder) for name in names)
+    return sum(found.st_size for found in looked_at(files))
 
 
 def looked_at(paths: Iterable[Path]) -> Iterator[os.stat_result]:

@@ -116,7 +116,6 @@ def test_our_side_trains_on_all_that_it_samples_and_waits_for_the_other(model: P
     for step in steps:
         assert step.sampled_tokens == SMALL.sampled
         assert 0 < step.train_seconds and 0 < step.rollout_seconds
-        assert step.train_seconds + step.rollout_seconds == pytest.approx(step.step_seconds)
         assert step.prompt_tokens > 4 * 150 and step.tokens > step.prompt_tokens + step.sampled_tokens
 
 

@@ -226,17 +226,29 @@ def test_a_key_in_the_place_of_its_variable_is_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         Endpoint(model="m", api_key_env=KEY)
     assert "name of the environment variable" in str(caught.value) and KEY not in str(caught.value)
+    like_a_name = "AKIA0123456789EXAMPLE"
+    refused = FakeServer(hello, faults=[Fault(kind="status", status=401)])
+    error, client = asked(refused, api_key_env=like_a_name)
+    assert "the variable that api_key_env names is not set" in str(error)
+    assert like_a_name not in f"{error} {client.endpoint!r}"
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost:8000/v1", "localhost", "10.0.0.7/v1", "gpu-3:8000", "a.b.org/v1/", "[::1]:80"]
-)
+def test_no_variable_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert Endpoint(model="m", api_key_env="").key().headers() == {}
+
+
+HOSTS = "localhost:8000/v1 localhost 10.0.0.7/v1 gpu-3:8000 a.b.org/v1/ [::1]:80 gpu.example.com //gpu/api"
+MODELS = "org/model@2:7b claude@20240229 @cf/meta/llama-3 m@main m@prod:2 x@sha256:12345678 m@localhost-x"
+
+
+@pytest.mark.parametrize("host", HOSTS.split())
 def test_a_host_without_a_scheme_is_not_taken_for_a_model_of_openai(host: str) -> None:
     with pytest.raises(ConfigError, match="without http://"):
         read_place(f"qwen@{host}")
 
 
-@pytest.mark.parametrize("model", ["org/model@2:7b", "claude@20240229", "@cf/meta/llama-3", "m@main"])
+@pytest.mark.parametrize("model", MODELS.split())
 def test_models_with_a_sign_in_their_name(model: str) -> None:
     assert read_place(model)[0] == model
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,16 @@ def test_without_a_whole_checkpoint_nothing_is_touched(
     said = complaint(*nursery.run(*command(checkpoint), folder=place))
     assert "is torn" in said and "--fresh" in said
     assert [f.read_bytes() for f in files] == before
+
+
+def test_steps_without_any_checkpoint_are_not_thrown_away(
+    stopped: Path, nursery: Nursery, checkpoint: Path, place: Path
+) -> None:
+    shutil.rmtree(stopped / "checkpoints")
+    said = complaint(*nursery.run(*command(checkpoint), folder=place))
+    assert "holds 2 steps and no checkpoint" in said and "--fresh" in said
+    (shown,) = json.loads(nursery.run("runs", "x", "--json", folder=place)[1].out.splitlines()[-1])["runs"]
+    assert [m["step"] for m in shown["metrics"]] == [1, 2]
 
 
 def test_a_lost_database_is_not_made_up(

@@ -79,22 +79,22 @@ class Server:
         self._words = self._held.enter_context(tempfile.TemporaryFile())
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._held.enter_context(self._control)
-        host = os.pidfd_open(os.getpid())
-        try:
-            with theirs, image.write_bundle(launch.settings) as bundle:
-                inherited = (bundle.fileno(), theirs.fileno(), host)
-                return subprocess.Popen(
-                    [*launch.wrapper, *image.command(launch.python, inherited, bare=self.level != "none")],
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._words,
-                    stderr=self._words,
-                    env=launch.environment,
-                    pass_fds=inherited,
-                    start_new_session=True,
-                    cwd="/",
-                )
-        finally:
-            os.close(host)
+        with contextlib.ExitStack() as given:
+            given.enter_context(theirs)
+            host = os.pidfd_open(os.getpid())
+            given.callback(os.close, host)
+            bundle = given.enter_context(image.write_bundle(launch.settings))
+            inherited = (bundle.fileno(), theirs.fileno(), host)
+            return subprocess.Popen(
+                [*launch.wrapper, *image.command(launch.python, inherited, bare=self.level != "none")],
+                stdin=subprocess.DEVNULL,
+                stdout=self._words,
+                stderr=self._words,
+                env=launch.environment,
+                pass_fds=inherited,
+                start_new_session=True,
+                cwd="/",
+            )
 
     async def _wait_until_up(self) -> None:
         loop = asyncio.get_running_loop()

@@ -59,6 +59,11 @@ class Keeper:
         step = 0 if state is None else int(state["step"])
         store = Store(folder.path, run=folder.id, url=plan.store.url)
         try:
+            if state is None and store.last_step > plan.checkpoint.every:  # else killed between the two
+                raise StoreError(
+                    f"{folder.path} holds {store.last_step} steps and no checkpoint: put a copy back into "
+                    f"{checkpoints.folder}, or start anew with --fresh"
+                )
             store.rewind(step)
             checkpoints.discard_after(step if state is not None else -1)
         except BaseException:

@@ -59,7 +59,9 @@ def save_folder(folder: Path, *parts: Pretrained) -> Path:
 def _save(part: Pretrained, folder: Path) -> None:
     try:
         part.save_pretrained(str(folder))
-    except SafetensorError as error:  # a full disk, in words of its own
+    except SafetensorError as error:
+        if "I/O error" not in str(error):  # a full disk, in words of its own
+            raise
         raise OSError(errno.EIO, str(error)) from error
 
 

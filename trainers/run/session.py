@@ -164,6 +164,7 @@ class Session:
                     strategy = self.strategy(table, worker)
                     await self.evaluate("before", strategy)
                     await self.reinforce(student, table, worker)
+                    self.save(student)
                     await self.evaluate("after", strategy)
         return self.finish(student)
 
@@ -318,10 +319,13 @@ class Session:
             for line in inspected(end, dialect.decode):
                 self.progress.note(line)
 
-    def finish(self, student: Student) -> dict[str, Any]:
-        """Save model, curve and result."""
+    def save(self, student: Student) -> None:
+        """Write the trained model, whatever its measurement comes to."""
         with writable(self.folder.path):
             save_folder(self.folder.path / "model", *student.parts())
+
+    def finish(self, student: Student) -> dict[str, Any]:
+        """Write curve and result."""
         self.folder.write("curve.svg", self.curve())
         before, after = self.measured["before"], self.measured["after"]
         result = {

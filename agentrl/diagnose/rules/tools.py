@@ -20,7 +20,9 @@ TROUBLE = re.compile(
 )
 """What tools say that report their trouble as an ordinary result."""
 ALIKE = 4
-"""Different questions to one text of trouble: a tool at work, as one that runs tests, says more than that."""
+"""Different questions to one text of trouble: a tool at work, as one that runs tests, says more than that, or
+is of use.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class Use:
     calls: int = 0
     failed: int = 0
     troubled: int = 0
+    right: int = 0
+    """Calls in attempts that succeeded."""
     arguments: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
     episodes: set[str] = field(default_factory=set)
@@ -42,6 +46,7 @@ class Use:
         self.calls += 1
         self.failed += not ok
         self.troubled += bool(TROUBLE.search(text))
+        self.right += right
         self.arguments.add(arguments)
         self.texts.add(text)
         if not right:
@@ -80,7 +85,8 @@ def trouble(use: Use) -> str:
         len(use.texts) < len(use.arguments) or use.failed == use.calls
     ):
         return f"{use.failed} of {use.calls} calls end with an error"
-    if use.troubled >= NEARLY_ALL * use.calls and len(use.arguments) >= ALIKE * len(use.texts):
+    idle = len(use.arguments) >= ALIKE * len(use.texts) or use.right <= (1 - NEARLY_ALL) * use.calls
+    if use.troubled >= NEARLY_ALL * use.calls and len(use.arguments) > 1 and idle:
         return f"{use.troubled} of {use.calls} results speak of an error"
     if use.texts == {""} and len(use.arguments) > 1:
         return f"{use.calls} calls gave an empty answer"

@@ -128,8 +128,8 @@ if LIBC.prctl(4, 0, 0, 0, 0) == 0: emit("escaped")
 """),
     "a session, so a share of the processors": Attack("""
 if os.fork() == 0:
-    os.setsid()
-    os._exit(7 if os.getsid(0) == os.getpid() else 0)
+    try: os.setsid()
+    finally: os._exit(7 if os.getsid(0) == os.getpid() else 0)
 if os.waitstatus_to_exitcode(os.wait()[1]) == 7: emit("escaped")
 """),
     "episodes: files": Attack("""

@@ -34,13 +34,14 @@ msgctl:71,187 mq_open:240,180 mq_unlink:241,181 migrate_pages:256,238 move_pages
 connect:42,203 bind:49,200 listen:50,201 accept:43,202 accept4:288,242 sendmsg:46,211
 sendmmsg:307,269 seccomp:317,277 inotify_init:253,- inotify_init1:294,26 sync:162,81 syncfs:306,267
 io_setup:206,0 io_destroy:207,1 io_getevents:208,4 io_submit:209,2 io_cancel:210,3
-io_pgetevents:333,292 setsockopt:54,208
+io_pgetevents:333,292 setsockopt:54,208 setsid:112,157
 """
 """name:x86-64,ARM of calls that no level allows; '-' where the machine has no such call.
 
 Among them are calls that use up what one user may have of something, in all namespaces together:
 messages in flight with descriptors, inotify, asynchronous input and output. `setsockopt` would let a socket
-pair keep more in the kernel, where no limit counts it.
+pair keep more in the kernel, where no limit counts it. The scheduler gives each session the same share of the
+processors, so a sandbox has one and no more; groups of processes (`setpgid`) are its own affair.
 """
 
 _ONE_PROCESS = """
@@ -58,10 +59,6 @@ removexattr:197,14 lremovexattr:198,15 fremovexattr:199,16
 """
 """Changes of a file's attributes, which Landlock does not cover: they do nothing and report success."""
 
-_NEW_SESSION = "setsid:112,157"
-"""The scheduler gives each session the same share of the processors, so a sandbox has one and no more: this
-does nothing and reports success, as what wants a daemon only wants to be left alone.
-"""
 
 _SOCKETPAIR, _IOCTL, _FCNTL, _PRCTL = (53, 199), (16, 29), (72, 25), (157, 167)
 _CLONE, _CLONE3, _OPENAT2, _OPEN, _OPENAT = (56, 220), (435, 435), (437, 437), (2, None), (257, 56)
@@ -157,7 +154,6 @@ def _search(blocks: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
 def _common(machine: str) -> _Program:
     program = _Program(machine)
     program.answer(_EVERYWHERE, errno.EPERM)
-    program.answer(_NEW_SESSION, 0)
     program.rule(_CLONE3, _ret(_error(errno.ENOSYS)))
     program.rule(  # a connected pair of streams cannot be turned to another address; datagrams could
         _SOCKETPAIR,
