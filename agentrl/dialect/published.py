@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentrl.dialect.placeholders import PLACEHOLDER, Words
 from agentrl.dialect.protocol import Encoded, Exchange, RewritesEarlierTurns
-from agentrl.dialect.writing import dump_json, load_json, refuse_deep, shorten, without_surrogates
+from agentrl.dialect.writing import dump_json, is_deeper, load_json, refuse_deep, shorten, without_surrogates
 from agentrl.episode import Ids, as_ids
 from agentrl.errors import ConfigError, unknown
 from agentrl.message import Action, Call, Image, Part, ToolResult
@@ -142,7 +142,11 @@ class RenderersDialect:
         text, calls = [as_unicode(parsed.content)] if parsed.content else [], []
         for number, one in enumerate(parsed.tool_calls):
             read = _read(one, number)
-            if isinstance(read, Call) and not _is_deep(read.arguments) and self._is_plain(_names(read)):
+            if (
+                isinstance(read, Call)
+                and not is_deeper(read.arguments, DEEPEST)
+                and self._is_plain(_names(read))
+            ):
                 calls.append(_call_message(read.id, read.name, words.hide_strings(read.arguments)))
             else:
                 text.append(as_unicode(one.raw))
@@ -228,13 +232,6 @@ def _message(part: Part, words: Words) -> Message:
 
 def _call_message(id: str, name: str, arguments: Any) -> Message:
     return {"type": "function", "id": id, "function": {"name": name, "arguments": arguments}}
-
-
-def _is_deep(value: Any, levels: int = DEEPEST) -> bool:
-    if not isinstance(value, Mapping | list | tuple):
-        return False
-    inner = value.values() if isinstance(value, Mapping) else value
-    return levels == 0 or any(_is_deep(v, levels - 1) for v in inner)
 
 
 def _names(call: Call) -> str:

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from agentrl.dialect.protocol import Encoded
@@ -231,14 +231,14 @@ def refuse_deep(value: Any) -> Any:
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Whether JSON data has more levels of lists and objects.
+    """Whether data has more levels of lists and mappings.
 
     >>> is_deeper([{"a": 1}], 2), is_deeper([{"a": []}], 2)
     (False, True)
     """
-    if not isinstance(value, (list, dict)):
+    if not isinstance(value, (list, tuple, Mapping)):
         return False
-    inner = value.values() if isinstance(value, dict) else value
+    inner = value.values() if isinstance(value, Mapping) else value
     return levels == 0 or any(is_deeper(v, levels - 1) for v in inner)
 
 

@@ -127,7 +127,7 @@ def test_whatever_is_said_no_word_becomes_a_control_token(said: list[str], lines
         {"<|im_end|>": 1},
         {"deep": {"<|im_start|>": 1}},
         {"zqx0xqz": "zqx1xqz"},
-        {"x": json.loads("[" * 200 + "]" * 200)},
+        {"x": json.loads("[" * 50 + "]" * 50)},
     ],
 )
 def test_calls_that_cannot_be_written_again_safely_stay_words(arguments: dict[str, Any]) -> None:

@@ -157,6 +157,7 @@ def serve() -> None:
         if "words" in command:
             if (pid := os.fork()) == 0:
                 child(command)
+            ended.pop(pid, None)  # numbers come again
             answer: dict[str, int | None] = {"pid": pid}
         else:
             pid = command.get("wait") or command["poll"]

@@ -32,12 +32,13 @@ class Rambling(ToolEnv):
 
 NAME = f"{__file__}:Rambling"
 PEAK = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 from agentrl.trainers.run.session import train
 
 name, asked = json.loads(sys.argv[1])
 result = train(name, **asked)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+peak = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
 print(json.dumps({"peak": peak, "said": result.get("process_mib")}))
 """
 
