@@ -115,6 +115,7 @@ class Demo:
                     strategy = session.strategy(table, worker)
                     await session.evaluate("before", strategy)
                     await self.teach(student, strategy, worker)
+                    session.save(student)
                     await session.evaluate("after", strategy)
                     self.extra["ood"] = await self.longer_chains(strategy)
                     self.extra["blanked"] = await self.without_tools(strategy)
