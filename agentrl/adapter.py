@@ -278,7 +278,7 @@ def close_beside(envs: list[Any]) -> None:
 def close_all(envs: list[Any]) -> None:
     """Close copies that nobody wants; whoever takes one out of the list closes it, in whatever thread."""
     while envs:
-        with contextlib.suppress(IndexError, Exception):
+        with contextlib.suppress(Exception):
             close = getattr(envs.pop(), "close", None)
             if close is not None:
                 blocking(close)

@@ -85,7 +85,7 @@ class TorchEngine:
         decode: Turns ids into text; needed for stop strings.
         stream: Give each token as soon as it is sampled, instead of one chunk at the end.
         kv_bytes: Memory for keys and values; None: 4 GiB on a CPU, 70 % of what is free on a GPU.
-        num_threads: Torch threads of the engine; None: 1 for models below 10M parameters on a CPU.
+        num_threads: Torch threads of the engine; None: 1 for models below 10M parameters on a CPU, else all.
         deterministic: None: on a CPU. Costs a few per cent to a third of the throughput.
 
     Raises:
@@ -111,6 +111,8 @@ class TorchEngine:
         self._max_context = _context(model, max_context)
         if capacity_rows < 1:
             raise ConfigError(f"capacity_rows={capacity_rows}: need 1 or more")
+        if num_threads is not None and num_threads < 1:
+            raise ConfigError(f"num_threads={num_threads}: need 1 or more, or None")
         admission = Admission(
             shape_of(model),
             capacity_rows=capacity_rows,

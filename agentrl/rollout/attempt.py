@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from agentrl.environment import Environment
 from agentrl.episode import Episode, Failure
 from agentrl.errors import ConfigError, DeadlineError, WorkCancelled
+from agentrl.rollout.closing import close_quietly, is_cancelled
 from agentrl.rollout.running import Running
 from agentrl.task import Task
 
@@ -109,22 +109,3 @@ def not_started(error: BaseException, *, id: str, task: Task, group_id: str, iso
         failure=Failure.of(error, turn=0),
         isolation=isolation,
     )
-
-
-def is_cancelled() -> bool:
-    """Whether somebody asked the present task to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def close_quietly(env: Environment) -> Exception | None:
-    """Close an environment, cancelled or not, and give what went wrong instead of raising it."""
-    try:
-        await asyncio.shield(env.close())
-    except asyncio.CancelledError as error:
-        if is_cancelled():
-            raise
-        return WorkCancelled(f"close() was cancelled from inside: {error}")
-    except Exception as error:
-        return error
-    return None

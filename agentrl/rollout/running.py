@@ -18,6 +18,7 @@ from agentrl.environment import Environment, Observation, StepResult
 from agentrl.episode import Context, Episode, Failure, Finish, Ids, Kind, Origin, Segment, Turn, as_ids
 from agentrl.errors import ConfigError, DeadlineError, EngineError, InfrastructureError
 from agentrl.message import Action
+from agentrl.rollout.closing import close_quietly
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.watchdog import Watchdog
 from agentrl.task import Task, derive_seed
@@ -246,7 +247,7 @@ class Running:
             env = await within(forking, self.table.limits.turn_seconds, self)
         except BaseException:
             if forking.done() and not forking.cancelled() and forking.exception() is None:
-                await asyncio.shield(forking.result().close())  # it came when nobody waited any more
+                await close_quietly(forking.result())  # it came when nobody waited any more
             raise
         return replace(
             self,

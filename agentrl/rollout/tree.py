@@ -24,7 +24,8 @@ import numpy as np
 from agentrl.environment import Environment, ForkUnsupported
 from agentrl.episode import Episode, Failure, Group
 from agentrl.errors import ConfigError, DeadlineError
-from agentrl.rollout.attempt import attempt, attempt_again, close_quietly
+from agentrl.rollout.attempt import attempt, attempt_again
+from agentrl.rollout.closing import close_quietly
 from agentrl.rollout.collecting import as_they_finish
 from agentrl.rollout.protocol import WorkItem
 from agentrl.rollout.running import Running, Table

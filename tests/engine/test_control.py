@@ -259,6 +259,8 @@ def test_wrong_settings_are_refused(make_model: MakeModel) -> None:
         TorchEngine(model, max_context=500)
     with pytest.raises(ConfigError, match="capacity_rows=0"):
         TorchEngine(model, capacity_rows=0)
+    with pytest.raises(ConfigError, match="num_threads=0: need 1 or more"):
+        TorchEngine(model, num_threads=0)
     chunked = make_model(layer_types=["full_attention", "chunked_attention"])
     with pytest.raises(ConfigError, match="layers of type \\['chunked_attention'\\]"):
         TorchEngine(chunked)

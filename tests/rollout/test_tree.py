@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 from agentrl.adapter import Adapter
 from agentrl.codec import from_bytes, to_bytes
+from agentrl.engine.protocol import Sampling
 from agentrl.engine.scripted import ScriptedEngine
 from agentrl.episode import Episode, Group
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.message import answer, call
 from agentrl.rollout.protocol import Limits, WorkItem
-from agentrl.rollout.running import Table
+from agentrl.rollout.running import Running, Table
 from agentrl.rollout.tree import Branch, Tree, deal
 from agentrl.task import Task
 from agentrl.toolenv import ToolEnv
@@ -227,6 +228,44 @@ def test_every_environment_is_closed_also_where_all_is_given_up(seconds: float) 
         kind = counted(seconds)
         asyncio.run(cancelled(kind, after))
         assert kind.kept and soon(lambda kind=kind: not kind.live)  # type: ignore[misc]
+
+
+def test_a_copy_that_comes_just_as_all_is_given_up_is_closed() -> None:
+    """Whatever its close() raises: what was under way is the cancellation."""
+    closed: list[Adds] = []
+    forking: list[asyncio.Future[Running]] = []
+
+    class Late(Adds):
+        blocking = False
+
+        def fork(self) -> Any:
+            asyncio.get_running_loop().call_soon(forking[0].cancel)
+            return copy.copy(self)
+
+        def close(self) -> None:
+            closed.append(self)
+            raise OSError("gone already")
+
+    env = Late()
+
+    async def main() -> None:
+        running = Running(
+            table=Table(engine=ScriptedEngine(policy), dialect=DIALECT),
+            env=Adapter(env, Late),
+            task=TASK,
+            id="g/0",
+            group_id="g",
+            seed=0,
+            sampling=Sampling(),
+        )
+        await running.start()
+        closed.clear()
+        forking.append(asyncio.ensure_future(running.fork("g/1", seed=1, fork_index=1)))
+        with pytest.raises(asyncio.CancelledError):
+            await forking[0]
+
+    asyncio.run(main())
+    assert len(closed) == 1 and closed[0] is not env
 
 
 @pytest.mark.parametrize(

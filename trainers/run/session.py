@@ -164,8 +164,7 @@ class Session:
                     strategy = self.strategy(table, worker)
                     await self.evaluate("before", strategy)
                     await self.reinforce(student, table, worker)
-                    self.save(student)
-                    await self.evaluate("after", strategy)
+                    await self.conclude(student, strategy)
         return self.finish(student)
 
     async def make(self, worker: Worker) -> Student:
@@ -319,10 +318,11 @@ class Session:
             for line in inspected(end, dialect.decode):
                 self.progress.note(line)
 
-    def save(self, student: Student) -> None:
-        """Write the trained model, whatever its measurement comes to."""
+    async def conclude(self, student: Student, strategy: Independent) -> None:
+        """Write the trained model, then measure it: it is there whatever its measurement comes to."""
         with writable(self.folder.path):
             save_folder(self.folder.path / "model", *student.parts())
+        await self.evaluate("after", strategy)
 
     def finish(self, student: Student) -> dict[str, Any]:
         """Write curve and result."""

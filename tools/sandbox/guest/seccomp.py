@@ -59,7 +59,6 @@ removexattr:197,14 lremovexattr:198,15 fremovexattr:199,16
 """
 """Changes of a file's attributes, which Landlock does not cover: they do nothing and report success."""
 
-
 _SOCKETPAIR, _IOCTL, _FCNTL, _PRCTL = (53, 199), (16, 29), (72, 25), (157, 167)
 _CLONE, _CLONE3, _OPENAT2, _OPEN, _OPENAT = (56, 220), (435, 435), (437, 437), (2, None), (257, 56)
 _KILL_CALL, _TGKILL, _PRLIMIT, _AFFINITY = (62, 129), (234, 131), (302, 261), (203, 122)
