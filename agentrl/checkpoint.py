@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +14,53 @@ from agentrl.engine.loading import load_model
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
+from agentrl.toolkit import ToolSpec
 
-LIMITS_FILE = "agentrl.json"
-"""Beside the model: the limits that it was trained with."""
-
-
-def read_limits(folder: Path) -> Limits:
-    """Give the limits that a model was trained with; the defaults where it says nothing."""
-    try:
-        data = json.loads((folder / LIMITS_FILE).read_text()).get("limits", {})
-    except (OSError, ValueError):
-        return Limits()
-    known = {f.name for f in fields(Limits)}
-    return Limits(**{k: v for k, v in data.items() if k in known})
+MANNER_FILE = "agentrl.json"
+"""Beside the model: how it played when it was trained."""
 
 
-class LimitsFile:
-    """Writes the limits into a model folder as it is saved."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a model plays; a model folder keeps it."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    limits: Limits = field(default_factory=Limits)
+    dialect: str = "auto"
+    """One of `agentrl.dialect.DIALECTS`."""
 
     def save_pretrained(self, save_directory: str) -> None:
-        """Write the file."""
-        text = json.dumps({"limits": asdict(self._limits)}, indent=2)
-        (Path(save_directory) / LIMITS_FILE).write_text(text + "\n")
+        """Write it into a model folder as that is saved."""
+        (Path(save_directory) / MANNER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    def changed(self, *, max_tokens: int | None = None, dialect: str = "") -> Manner:
+        """Put what somebody chose in the place of what the model was trained with."""
+        limits = self.limits if max_tokens is None else replace(self.limits, max_tokens_per_turn=max_tokens)
+        return Manner(limits=limits, dialect=dialect or self.dialect)
+
+
+def read_manner(folder: Path) -> Manner:
+    """Give how a model played when it was trained; the defaults where its folder says nothing."""
+    try:
+        data = json.loads((folder / MANNER_FILE).read_text())
+    except (OSError, ValueError):
+        return Manner()
+    known = {f.name for f in fields(Limits)}
+    limits = Limits(**{k: v for k, v in data.get("limits", {}).items() if k in known})
+    return Manner(limits=limits, dialect=data.get("dialect", "auto"))
 
 
 @asynccontextmanager
-async def table_of(folder: str) -> AsyncIterator[Table]:
+async def table_of(folder: str, manner: Manner, *, tools: Sequence[ToolSpec]) -> AsyncIterator[Table]:
     """Load a model and serve it.
 
     Raises:
-        ConfigError: The folder is no model that can be served.
+        ConfigError: The folder is no model that can be served, or its tokenizer lacks what the dialect needs.
     """
     model, tokenizer = load_model(folder)
+    dialect = dialect_for(tokenizer, manner.dialect, tools=tools)
     engine = TorchEngine(model, decode=decoder(tokenizer))
     try:
-        yield Table(engine=engine, dialect=dialect_for(tokenizer), limits=read_limits(Path(folder)))
+        yield Table(engine=engine, dialect=dialect, limits=manner.limits)
     finally:
         await engine.close()
 

@@ -229,8 +229,8 @@ class Episode:
 
     @property
     def truncated(self) -> bool:
-        """Whether a limit ended it; that is an outcome of the policy and is trained on."""
-        return self.finish in TRUNCATED
+        """Whether a limit ended it or cut off its last turn; an outcome of the policy, and trained on."""
+        return self.finish in TRUNCATED or (bool(self.turns) and self.turns[-1].cut_off)
 
     @property
     def failures(self) -> tuple[Failure, ...]:

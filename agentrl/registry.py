@@ -21,6 +21,7 @@ from agentrl.task import SPLITS, SeededTasks, Split, TaskSource
 
 if TYPE_CHECKING:
     from agentrl.adapter import Adapter
+    from agentrl.toolkit import ToolSpec
 
 GROUP = "agentrl.environments"
 FITTING = {int: (int,), bool: (bool,), float: (float, int), str: (str,)}
@@ -141,6 +142,14 @@ class Worker:
         from agentrl.adapter import Adapter
 
         return Adapter(self.raw(), self.raw)
+
+    async def tools(self) -> tuple[ToolSpec, ...]:
+        """Give the tools that a model may call."""
+        env = self.new()
+        try:
+            return env.tools
+        finally:
+            await env.close()
 
 
 def known_environments() -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.chat import Asking, ChatPolicy
+from agentrl.dialect import check_dialect, dialect_for
 from agentrl.engine.client import open_client
 from agentrl.engine.endpoint import Endpoint, read_place
 from agentrl.engine.protocol import Sampling
@@ -29,10 +30,13 @@ class Serving:
     """Folder of the model's tokenizer: then prompts are written in token ids as in training and sent to
     `/v1/completions`; the server must return ids, as vLLM does. '' for chat, which any server has.
     """
+    dialect: str = ""
+    """With `tokenizer`: how conversations are written; '' is what the folder says, else by its tokens."""
 
     def __post_init__(self) -> None:
         if self.at_once < 1:
             raise ConfigError(f"policy.at_once={self.at_once}: need 1 or more")
+        check_dialect(self.dialect or "auto")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +66,17 @@ class TokenModel:
 
     async def attempt(self, worker: Worker, tasks: Sequence[Task], seed: int, watch: Watcher) -> Attempts:
         """Attempt each task once."""
-        from agentrl.checkpoint import read_limits
-        from agentrl.dialect import dialect_for
+        from agentrl.checkpoint import read_manner
         from agentrl.engine.loading import load_tokenizer
         from agentrl.engine.openai import open_engine
 
         folder = Path(self.serving.tokenizer)
-        dialect = dialect_for(load_tokenizer(folder))
+        manner = read_manner(folder).changed(
+            max_tokens=self.sampling.max_tokens, dialect=self.serving.dialect
+        )
+        dialect = dialect_for(load_tokenizer(folder), manner.dialect, tools=await worker.tools())
         async with open_engine(self.endpoint) as engine:
-            table = Table(engine=engine, dialect=dialect, limits=read_limits(folder))
+            table = Table(engine=engine, dialect=dialect, limits=manner.limits)
             strategy = Independent(table=table, new_env=worker.new, max_episodes=self.serving.at_once)
             found = await evaluate_model(strategy, tasks, sampling=self.sampling, seed=seed, watch=watch)
             return Attempts(episodes=found, facts={"endpoint": engine.client.facts})
@@ -87,6 +93,10 @@ def remote_model(place: str, settings: Mapping[str, Any]) -> ChatModel | TokenMo
     endpoint = Endpoint(model=model, url=url, **parts[Endpoint])
     serving, asking = Serving(**parts[Serving]), Asking(**parts[Asking])
     if not serving.tokenizer:
+        if serving.dialect:
+            raise ConfigError(
+                "policy.dialect is of use with policy.tokenizer only: a chat server has its own"
+            )
         return ChatModel(endpoint=endpoint, asking=asking, serving=serving)
     if asking.extra:
         raise ConfigError("policy.extra is of no use with policy.tokenizer: leave one of them out")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agentrl import Recipe, grpo, train
 from agentrl.trainers.batch import TrainBatch
+from agentrl.trainers.losses.advantage import group_is_flat
 from agentrl.trainers.parts import StepContext
 
 
@@ -20,12 +21,15 @@ def length_weighted(batch: TrainBatch, context: StepContext) -> Tensor:
 
     Source: OPO, arXiv:2505.23585.
     """
+    if not len(batch.reward_E):
+        return batch.spread(batch.reward_E)
     length_E = batch.length_E.to(batch.reward_E.dtype)
     empty_G = torch.zeros(int(batch.group_E.max()) + 1, dtype=batch.reward_E.dtype)
     reward_G = empty_G.index_add(0, batch.group_E, length_E * batch.reward_E)
     length_G = empty_G.index_add(0, batch.group_E, length_E)
     baseline_E = (reward_G / length_G.clamp(min=1))[batch.group_E]
-    return batch.spread(batch.reward_E - baseline_E)
+    is_flat_E = group_is_flat(batch.reward_E, batch.group_E)
+    return batch.spread((batch.reward_E - baseline_E).masked_fill(is_flat_E, 0.0))
 
 
 def opo(*, steps: int = 40, group_size: int = 8, learning_rate: float | None = None) -> Recipe:

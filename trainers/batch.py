@@ -43,9 +43,13 @@ class Row:
 
     @classmethod
     def of(cls, context: Context, *, episode: int = 0) -> Row:
-        """Make the row of a context; a trained first token has nothing before it and is left out."""
+        """Make the row of a context, up to its last trained token: what follows teaches nothing.
+
+        A trained first token has nothing before it and is left out.
+        """
         positions = np.flatnonzero(context.trained[1:])
-        return cls(ids=context.ids.astype(np.int64), positions=positions, episode=episode)
+        end = int(positions[-1]) + 2 if len(positions) else None
+        return cls(ids=context.ids[:end].astype(np.int64), positions=positions, episode=episode)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -6,11 +6,13 @@ reaches `stop_success`: 0 is never; None is 0.985 for a small model made on the 
 
 Update: `inner_epochs` passes over a step's episodes, each in `minibatches` optimiser steps.
 
-Truncation: episodes that a limit ended are trained on (`keep`), count in their groups and are not trained on
-(`mask`), or lose `truncation_penalty` (`penalise`).
+Truncation: episodes that a limit ended, or whose last turn was cut off at the limit of its tokens, are
+trained on (`keep`), count in their groups and are not trained on (`mask`), or lose `truncation_penalty`
+(`penalise`).
 
 Reference: `kl` weighs the divergence from the weights at the start; at 0 there is no reference model.
-`kl_in` says whether it is added to the `loss` or taken from the `reward` of each token; `kl_estimator` is
+`kl_in` says whether it is added to the `loss` or taken from the `reward` of each token (not with
+`truncation="mask"` where groups are compared: a masked episode would lose nothing); `kl_estimator` is
 one of k1, k2, k3, in the loss also k1+, k3+ (the gradient is that of k2) and k3_weighted (TRL's, k3 times
 the ratio). What is not given is as is customary for the algorithm.
 
@@ -34,6 +36,7 @@ weight.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypedDict
@@ -155,6 +158,7 @@ def assemble(
             f" {least_group} or more"
         )
     regularisers, token_rewards = _divergence(settings, kl_custom)
+    _refuse_unequal(settings, advantage, token_rewards)
     return Recipe(
         name=name,
         settings=settings,
@@ -230,8 +234,8 @@ def _divergence(
 ) -> tuple[tuple[KlPenalty, ...], tuple[KlReward, ...]]:
     weight, place = settings["kl"], settings["kl_in"]
     estimator: Any = settings["kl_estimator"]
-    if not weight >= 0:
-        raise ConfigError(f"kl={weight}: need 0 or more")
+    if not 0 <= weight < math.inf:
+        raise ConfigError(f"kl={weight}: need 0 or more, and finite")
     if not weight:
         for name, value in (("kl_in", place), ("kl_estimator", estimator)):
             if value is not None:
@@ -244,6 +248,21 @@ def _divergence(
     if place == "reward":
         return (), (KlReward(weight=weight, estimator=estimator),)
     return (KlPenalty(weight=weight, estimator=estimator),), ()
+
+
+def _refuse_unequal(
+    settings: dict[str, Any],
+    advantage: GroupAdvantage | LeaveOneOut | Whitened | TurnAdvantage,
+    token_rewards: tuple[KlReward, ...],
+) -> None:
+    """Refuse to compare attempts whose tokens cost something with masked ones, which have none that do."""
+    in_groups = not isinstance(advantage, Whitened) or advantage.baseline == "group"
+    if token_rewards and in_groups and settings["truncation"] == "mask":
+        raise ConfigError(
+            "truncation='mask' with the divergence in the reward (kl_in='reward'): a masked attempt has no"
+            " tokens that cost it anything, and the others of its group would be compared with it; set"
+            " kl_in='loss', or truncation='keep' or 'penalise'"
+        )
 
 
 def _correction(settings: dict[str, Any]) -> MismatchCorrection | None:

@@ -77,8 +77,8 @@ class OptimiserSettings:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: need a value in [0, 1)")
-        if self.weight_decay < 0:
-            raise ConfigError(f"weight_decay={self.weight_decay}: need 0 or more")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"weight_decay={self.weight_decay}: need 0 or more, and finite")
 
     def resolved(self, *, from_scratch: bool, adapter: bool = False) -> OptimiserSettings:
         """Fill in a learning rate that was left open; an adapter alone learns best at ten times the rate.

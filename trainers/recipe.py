@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -104,8 +105,10 @@ class Recipe:
                 f"max_generations={self.max_generations}: without use here; it needs a group transform that"
                 " leaves groups out"
             )
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature={self.temperature}: training samples, so it needs more than 0")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(
+                f"temperature={self.temperature}: training samples, so it needs a finite number above 0"
+            )
         if self.truncation not in ("keep", "mask"):
             raise ConfigError(f"truncation={self.truncation!r}: need 'keep' or 'mask'")
         self.forward_spec()

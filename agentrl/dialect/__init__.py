@@ -36,9 +36,8 @@ def dialect_for(
     from agentrl.dialect.tags import TagDialect
     from agentrl.dialect.tiny import TinyDialect
 
+    check_dialect(name)
     kind, _, detail = name.partition(":")
-    if kind not in DIALECTS or (detail and kind != "published"):
-        raise ConfigError(unknown("dialect", name, DIALECTS))
     if kind == "auto":
         kind = _recognise(tokenizer)
     if kind == "tags":
@@ -50,6 +49,17 @@ def dialect_for(
     return own[kind](tokenizer)
 
 
+def check_dialect(name: str) -> None:
+    """Refuse a name that is none.
+
+    Raises:
+        ConfigError: There is no such dialect; names the nearest.
+    """
+    kind, _, detail = name.partition(":")
+    if kind not in DIALECTS or (detail and kind != "published"):
+        raise ConfigError(unknown("dialect", name, DIALECTS))
+
+
 def _recognise(tokenizer: PreTrainedTokenizerFast) -> str:
     signs = {"tiny": "<|agent|>", "hermes": "<|im_start|>", "llama3": "<|start_header_id|>"}
     added = tokenizer.get_added_vocab()
@@ -57,6 +67,7 @@ def _recognise(tokenizer: PreTrainedTokenizerFast) -> str:
         if sign in added:
             return kind
     raise ConfigError(
-        f"the tokenizer {tokenizer.name_or_path!r} has none of {', '.join(signs.values())}: name a dialect, "
-        "such as 'published' for a model of the renderers library or 'tags' for a base model"
+        f"the tokenizer {tokenizer.name_or_path!r} has none of {', '.join(signs.values())}: name its dialect "
+        "(rollout.dialect in training, policy.dialect in a benchmark): 'published' for a model that the "
+        "renderers library knows, or 'tags' for a base model"
     )

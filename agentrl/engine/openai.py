@@ -11,6 +11,7 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,7 @@ class OpenAIEngine:
         if self._closed:
             raise EngineError("the engine was closed")
         prompt = [int(i) for i in ids]
+        sampling = replace(sampling, max_tokens=self._max_tokens(prompt, sampling))
         sampling_task = asyncio.ensure_future(self._sample(prompt, sampling, seed))
         self._open.add(sampling_task)
         try:
@@ -109,6 +111,16 @@ class OpenAIEngine:
                 f"log-probs of {place} are those at temperature 1 without top-p and top-k: sample so, or "
                 "with temperature=0"
             )
+
+    def _max_tokens(self, prompt: list[int], sampling: Sampling) -> int:
+        """Give the most tokens to ask for: servers have defaults of their own, as low as 16."""
+        if sampling.max_tokens is not None:
+            return sampling.max_tokens
+        if self._capabilities.max_context is None:
+            raise ConfigError(
+                f"{self.client.endpoint.place} does not say how long its context is: give max_tokens"
+            )
+        return max(1, self._capabilities.max_context - len(prompt))
 
     async def _sample(self, prompt: list[int], sampling: Sampling, seed: int) -> Chunk:
         body = request_body(self.client.endpoint.model, prompt, sampling, seed)

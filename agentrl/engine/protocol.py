@@ -21,7 +21,8 @@ class Sampling:
     Temperature 0 is greedy: the behaviour log-prob is then 0 by definition, the untempered one as always.
     """
 
-    max_tokens: int = 256
+    max_tokens: int | None = None
+    """None: as many as the limits of the episode allow; asked of an engine directly, as its context holds."""
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -32,7 +33,7 @@ class Sampling:
     """Found across token borders; the tokens up to the one that completes the string are returned."""
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
+        if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigError(f"max_tokens={self.max_tokens}: need 1 or more")
         if not 0 <= self.temperature < math.inf:
             raise ConfigError(f"temperature={self.temperature}: need 0 (greedy) or a finite number above it")

@@ -96,7 +96,7 @@ class ScriptedEngine:
             raise ConfigError(f"stop_strings={sampling.stop_strings} need text: give the engine decode=")
 
     def _chunk(self, prompt: tuple[int, ...], sampling: Sampling, turn: list[int]) -> Chunk:
-        limit = sampling.max_tokens
+        limit = len(turn) if sampling.max_tokens is None else sampling.max_tokens
         if self._max_context is not None:
             limit = min(limit, self._max_context - len(prompt))
         stop = next((n for n in range(1, len(turn) + 1) if self._stops(turn[:n], sampling)), None)

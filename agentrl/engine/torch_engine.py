@@ -195,7 +195,9 @@ class TorchEngine:
             raise ConfigError(
                 f"stop_strings={sampling.stop_strings} need text: give the engine decode=tokenizer.decode"
             )
-        limit = min(len(prompt) + sampling.max_tokens, self._max_context)
+        limit = self._max_context
+        if sampling.max_tokens is not None:
+            limit = min(len(prompt) + sampling.max_tokens, limit)
         loop = asyncio.get_running_loop()
         request = Request(ids=prompt, sampling=sampling, seed=seed, limit=limit, loop=loop)
         self._batcher.admission.refuse(request)

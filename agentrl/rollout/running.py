@@ -156,10 +156,16 @@ class Running:
             closed = int(completion.ids[-1]) in self.table.dialect.stop_ids
             self._show(turn, result.observation, closed=closed)
 
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that one turn may have."""
+        allowed, asked = self.table.limits.max_tokens_per_turn, self.sampling.max_tokens
+        return allowed if asked is None else min(asked, allowed)
+
     async def sample(self, room: int) -> Completion:
         """Ask the engine for one turn of at most `room` tokens."""
         dialect = self.table.dialect
-        wanted = min(self.sampling.max_tokens, self.table.limits.max_tokens_per_turn) - len(self.turn_ids)
+        wanted = self.max_tokens - len(self.turn_ids)
         sampling = replace(
             self.sampling,
             max_tokens=min(max(wanted, 1), room),

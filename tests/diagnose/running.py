@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agentrl.checkpoint import LimitsFile
+from agentrl.checkpoint import Manner
 from agentrl.diagnose.evidence import Evidence
 from agentrl.diagnose.finding import Finding
 from agentrl.diagnose.ranking import diagnose
@@ -118,4 +118,4 @@ def started(env: type, folder: Path, *, seed: int = 0) -> Path:
 
     tiny = asyncio.run(make())
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
-    return save_folder(folder / env.__name__, tiny.model, tiny.tokenizer, LimitsFile(limits))
+    return save_folder(folder / env.__name__, tiny.model, tiny.tokenizer, Manner(limits=limits))

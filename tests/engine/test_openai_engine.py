@@ -82,6 +82,17 @@ def test_the_request_leaves_nothing_to_the_servers_defaults() -> None:
     assert body["return_token_ids"] and body["ignore_eos"] and body["include_stop_str_in_output"]
 
 
+def test_without_a_number_the_servers_context_is_the_limit() -> None:
+    async def work(engine: OpenAIEngine) -> None:
+        await complete(engine, [5, 6], Sampling(stop_ids=frozenset({END})), seed=0)
+
+    server = FakeServer(engine=scripted([7, END]), max_model_len=77)
+    served(server, work)
+    assert server.requests[-1]["max_tokens"] == 75
+    with pytest.raises(ConfigError, match="does not say how long its context is: give max_tokens"):
+        served(FakeServer(engine=scripted([7, END]), max_model_len=0), work)
+
+
 def test_a_cut_stream_is_asked_for_again_whole() -> None:
     async def work(engine: OpenAIEngine) -> tuple[list[int], dict[str, Any]]:
         done = await complete(engine, [5], PLAIN, seed=0)

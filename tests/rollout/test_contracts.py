@@ -145,6 +145,45 @@ def test_limits_are_outcomes() -> None:
     assert "cut off after 2 tokens" in cut.turns[0].observation.text and cut.failure is None
 
 
+class Question(ToolEnv):
+    """No tools: the first turn is the answer."""
+
+    def task(self, rng: np.random.Generator) -> str:
+        return "Count."
+
+    def reward(self, answer: str) -> float:
+        return 1.0
+
+
+def answered(limits: Limits, sampling: Sampling) -> Episode:
+    """Play an answer of 600 tokens and a stop."""
+    ids = DIALECT.render(answer("x" * 600), ()).tolist()
+    return asyncio.run(
+        attempt(
+            replace(
+                running(ScriptedEngine([ids])),
+                table=Table(engine=ScriptedEngine([ids]), dialect=DIALECT, limits=limits),
+                env=Adapter(Question(), Question),
+                sampling=sampling,
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("allowed", "asked", "said"), [(1000, None, 601), (1000, 500, 500), (400, None, 400), (400, 500, 400)]
+)
+def test_a_turn_is_as_long_as_its_limits_allow(allowed: int, asked: int | None, said: int) -> None:
+    episode = answered(Limits(max_tokens_per_turn=allowed), Sampling(max_tokens=asked))
+    assert episode.num_sampled == said and episode.turns[0].cut_off == (said < 601)
+
+
+def test_an_answer_that_was_cut_off_is_truncated_also_without_tools() -> None:
+    cut = answered(Limits(max_tokens_per_turn=3), Sampling())
+    assert (cut.finish, cut.truncated, cut.reward) == ("terminated", True, 1.0)
+    assert not answered(Limits(max_tokens_per_turn=601), Sampling()).truncated
+
+
 def test_a_dead_engine_is_a_failure_and_never_a_reward() -> None:
     episode = play(scripted(answer(0), error=EngineError("gone")))
     assert episode.failure is not None and episode.failure.kind == "engine" and episode.correct is None

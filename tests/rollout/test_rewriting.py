@@ -64,7 +64,7 @@ def play(said: Sequence[list[int]], env: Any, *, max_context: int | None = None,
         id="g/0",
         group_id="g",
         seed=1,
-        sampling=Sampling(max_tokens=4000),
+        sampling=Sampling(),
     )
     episode = asyncio.run(attempt(running))
     prompts = [c.segments[0].ids.tolist() for c in episode.contexts]

@@ -21,10 +21,11 @@ from agentrl.trainers.grpo import grpo
 from agentrl.trainers.losses.returns import whiten
 from agentrl.trainers.parts import StepContext
 from agentrl.trainers.recipe import Recipe
-from agentrl.trainers.reinforce_pp import reinforce_pp
+from agentrl.trainers.reinforce_pp import reinforce_pp, reinforce_pp_baseline
 from agentrl.trainers.rloo import rloo
 from agentrl.trainers.sapo import sapo
 from agentrl.trainers.standard import (
+    EpisodeMean,
     KlPenalty,
     KlReward,
     LeaveOneOut,
@@ -39,6 +40,11 @@ REFUSED: list[tuple[Callable[..., Recipe], dict[str, Any], str]] = [
     (grpo, {"kl": 0.1, "kl_in": "reward", "kl_estimator": "k3+"}, "kl_estimator='k3\\+' in the reward"),
     (grpo, {"kl": 0.1, "kl_in": "both"}, "kl_in='both': need one of 'loss', 'reward' or none"),
     (grpo, {"kl": float("nan")}, "kl=nan: need 0 or more"),
+    (grpo, {"kl": float("inf")}, "kl=inf: need 0 or more, and finite"),
+    (rloo, {"kl": 0.1, "truncation": "mask"}, "truncation='mask' with the divergence in the reward"),
+    (grpo, {"kl": 0.1, "kl_in": "reward", "truncation": "mask"}, "set kl_in='loss', or truncation="),
+    (grpo, {"kl": 0.1, "kl_in": "reward", "truncation": "mask", "turn_weight": 1}, "truncation='mask' with"),
+    (reinforce_pp_baseline, {"kl": 0.1, "kl_in": "reward", "truncation": "mask"}, "truncation='mask' with"),
     (grpo, {"mismatch_high": 3}, "mismatch_high=3.0: without use here; it needs mismatch='truncate'"),
     (grpo, {"mismatch_level": "token"}, "mismatch_level=token: without use here"),
     (grpo, {"mismatch": "mask", "mismatch_low": 1.5}, "mismatch_low=1.5, mismatch_high=5.0: need 0 <= low"),
@@ -64,7 +70,9 @@ REFUSED: list[tuple[Callable[..., Recipe], dict[str, Any], str]] = [
     (rloo, {"group_size": 1}, "group_size=1: rloo compares"),
     (reinforce_pp, {"discount": 1.1}, "discount=1.1: need a value in"),
     (reinforce_pp, {"singleton": "raw"}, "no setting 'singleton'"),
-    (sapo, {"temperature_negative": 0}, "temperature_negative=0.0: need more than 0"),
+    (grpo, {"turn_weight": float("inf")}, "turn_weight=inf: need 0 or more, and finite"),
+    (sapo, {"temperature_negative": 0}, "temperature_negative=0.0: need a finite number above 0"),
+    (sapo, {"temperature_positive": float("inf")}, "temperature_positive=inf: need a finite number"),
     (sapo, {"clip_high": 0.3}, "no setting 'clip_high'"),
 ]
 
@@ -101,7 +109,18 @@ def test_a_divergence_far_away_stays_finite() -> None:
     for estimator in ("k1", "k2", "k3"):
         reward_N = KlReward(weight=1.0, estimator=estimator)(batch, place)
         assert reward_N.isfinite().all()
+    assert place.records["kl_limited"] == 3 * 2
     assert_close(KlReward(weight=2.0)(batch, place), torch.tensor([40.0, -40.0, 0.2], dtype=torch.float64))
+
+
+def test_without_groups_a_masked_attempt_is_compared_with_nobody() -> None:
+    assert reinforce_pp(kl=0.1, kl_in="reward", truncation="mask").truncation == "mask"
+    assert rloo(kl=0.1, kl_in="loss", truncation="mask").truncation == "mask"
+
+
+def test_an_average_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match="within='mean': need one of token_mean, token_sum, const"):
+        EpisodeMean(within="mean")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------ turns

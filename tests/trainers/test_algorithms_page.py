@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from agentrl.trainers.batch import make_batch
 from agentrl.trainers.common import DEFAULTS, Common
 from agentrl.trainers.configure import keywords, with_settings
 from agentrl.trainers.parts import StepContext
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.run.plan import find_algorithm
 from agentrl.trainers.standard import FixedBounds, LeaveOneOut
-from tests.trainers.losses.toy import T0_ONE, batch_of
+from tests.trainers.losses.toy import T0_ONE, T0_ROWS, batch_of, toy_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "algorithms.md"
 TEXT = PAGE.read_text()
@@ -82,6 +83,9 @@ def test_the_example_weighs_attempts_by_their_length() -> None:
     example = runpy.run_path(str(PAGE.parents[1] / "examples" / "custom_advantage.py"))
     advantage_N = example["length_weighted"](batch_of(T0_ONE), StepContext())
     assert advantage_N.tolist() == pytest.approx([0.75] * 2 + [-0.25] * 6)
+    flat_N = example["length_weighted"](batch_of(toy_of(T0_ROWS, [0.7] * 4)), StepContext())
+    assert flat_N.tolist() == [0.0] * len(flat_N)
+    assert not len(example["length_weighted"](make_batch([]), StepContext()))
     assert example["opo"](steps=3).name == "opo"
 
 

@@ -146,6 +146,18 @@ def test_a_trained_first_token_has_nothing_before_it() -> None:
     assert Row.of(only).targets.tolist() == [5]
 
 
+def test_nothing_behind_the_last_trained_token_is_fed() -> None:
+    """An observation that filled the context would cost a pass of its length and teach nothing."""
+    prompt = Segment(kind="prompt", ids=as_ids([1, 2]))
+    first = Segment(kind="action", ids=as_ids([3]))
+    heard = Segment(kind="observation", ids=as_ids([4] * 5))
+    second = Segment(kind="action", ids=as_ids([5]), turn=1)
+    flood = Segment(kind="observation", ids=as_ids([6] * 100_000), turn=1)
+    row = Row.of(Context(segments=(prompt, first, heard, second, flood)))
+    assert row.ids.tolist() == [1, 2, 3, *[4] * 5, 5] and row.targets.tolist() == [3, 5]
+    assert len(Row.of(Context(segments=(prompt, heard)))) == 7
+
+
 def test_masked_episodes_keep_their_reward() -> None:
     group = scored_group("a", [1, 0, 0, 0])
     whole, masked = make_batch([group]), make_batch([group], masked=frozenset({"a/0"}))

@@ -70,8 +70,8 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert a.keys() == b.keys()
     assert max(float(g.abs().max()) for g in a.values()) > 1e-3, "a gradient of zero proves nothing"
     for name in a:
-        # Qwen2's norms round to float32 in every dtype: an atol of 1e-8 is a millionth of these gradients
-        assert_close(a[name], b[name], rtol=1e-6, atol=1e-8)
+        # Qwen2's norms round to float32 in every dtype: small entries are held to a millionth of the largest
+        assert_close(a[name], b[name], rtol=1e-6, atol=1e-6 * float(a[name].abs().max()))
 
 
 RECIPES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -44,8 +45,8 @@ class UpdateSettings:
                 raise ConfigError(f"update.{name}: {unknown('choice', value, get_args(kind))}")
         if self.lora_alpha is not None and not self.lora_rank:
             raise ConfigError(f"update.lora_alpha={self.lora_alpha}: without use here; it needs lora_rank")
-        if self.lora_alpha is not None and not self.lora_alpha > 0:
-            raise ConfigError(f"update.lora_alpha={self.lora_alpha}: need more than 0")
+        if self.lora_alpha is not None and not 0 < self.lora_alpha < math.inf:
+            raise ConfigError(f"update.lora_alpha={self.lora_alpha}: need a finite number above 0")
 
     @property
     def alpha(self) -> float:

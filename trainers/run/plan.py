@@ -11,10 +11,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from agentrl.checkpoint import Manner
+from agentrl.dialect import check_dialect
 from agentrl.engine.loading import model_folder
 from agentrl.errors import ConfigError, unknown
 from agentrl.registry import EnvSpec, check_settings, resolve_env
-from agentrl.rollout.protocol import Limits
 from agentrl.store.database import check_url
 from agentrl.trainers.checkpoints import CheckpointSettings
 from agentrl.trainers.configure import read_value, with_settings
@@ -47,10 +48,14 @@ class RolloutSettings:
     level: int | None = None
     max_turns: int | None = None
     max_tokens_per_turn: int | None = None
+    """None for a checkpoint that was not trained here: 128."""
     max_context: int | None = None
     turn_seconds: float = 60.0
     episode_seconds: float = 600.0
     max_episodes: int = 512
+    dialect: str = ""
+    """How a checkpoint's conversations are written: `hermes`, `llama3`, `tags`, `published`,
+    `published:NAME`; '' is as when it was trained, else by the control tokens of its tokenizer."""
     strategy: str = "independent"
     """How the attempts of a group are made in training: `independent` or `tree`; settings as strategy.x."""
     retries: int = 1
@@ -59,11 +64,13 @@ class RolloutSettings:
     def __post_init__(self) -> None:
         if self.retries < 0:
             raise ConfigError(f"rollout.retries={self.retries}: need 0 or more")
+        check_dialect(self.dialect or "auto")
 
-    def limits(self, base: Limits) -> Limits:
+    def manner(self, base: Manner) -> Manner:
         """Put what is set in the place of what the model came with."""
         names = ("max_turns", "max_tokens_per_turn", "max_context", "turn_seconds", "episode_seconds")
-        return replace(base, **{n: v for n in names if (v := getattr(self, n)) is not None})
+        limits = replace(base.limits, **{n: v for n in names if (v := getattr(self, n)) is not None})
+        return replace(base, limits=limits, dialect=self.dialect or base.dialect)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +180,10 @@ def make_plan(
     rollout = read_part(RolloutSettings, "rollout", parts["rollout"])
     level = spec.level(rollout.level)
     check_model(model)
+    if model == TINY and rollout.dialect:
+        raise ConfigError(
+            "rollout.dialect: without use here; a tiny model has its own, it needs a checkpoint"
+        )
     for part in ("tiny", "warm"):
         if model != TINY and parts[part]:
             raise ConfigError(f"{part}.{next(iter(parts[part]))}: without use here; it needs --model tiny")

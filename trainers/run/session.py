@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from agentrl.checkpoint import Manner, read_manner
 from agentrl.curve import curve_svg
 from agentrl.dialect.protocol import Dialect
+from agentrl.engine.loading import model_folder
 from agentrl.environment import Environment
 from agentrl.errors import ConfigError
 from agentrl.evaluation import for_its_author, isolation_of
@@ -111,19 +113,21 @@ async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
 async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[Student, Tiny | None]:
     """Load the checkpoint, or make a tiny model of the environment's texts."""
     if not plan.tiny:
-        return load_student(plan.model, plan.rollout.limits(Limits())), None
+        manner = plan.rollout.manner(read_manner(model_folder(plan.model)))
+        return load_student(plan.model, manner, tools=await worker.tools()), None
     with for_its_author(plan.spec):
         tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
         shape = TinyShape(**asdict(plan.tiny_settings))
         tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal)
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
-    limits = plan.rollout.limits(limits)
+    manner = plan.rollout.manner(Manner(limits=limits, dialect=tiny.dialect.name))
+    limits = manner.limits
     if limits.max_context is not None and limits.max_context < tiny.longest:
         raise ConfigError(
             f"rollout.max_context={limits.max_context}: an expert's episode takes {tiny.longest} tokens: "
             "give that many or more, or shorten the task"
         )
-    return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, limits=limits), tiny
+    return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, manner=manner), tiny
 
 
 def as_it_is(env: Environment) -> Environment:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentrl.checkpoint import LimitsFile, decoder
+from agentrl.checkpoint import Manner, decoder
 from agentrl.dialect import dialect_for
 from agentrl.dialect.protocol import Dialect
 from agentrl.engine.loading import load_model
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
+from agentrl.toolkit import ToolSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,7 +24,12 @@ class Student:
     model: Any
     tokenizer: Any
     dialect: Dialect
-    limits: Limits = field(default_factory=Limits)
+    manner: Manner = field(default_factory=Manner)
+
+    @property
+    def limits(self) -> Limits:
+        """What ends its episodes."""
+        return self.manner.limits
 
     @property
     def num_parameters(self) -> int:
@@ -36,14 +43,15 @@ class Student:
 
     def parts(self) -> tuple[Any, ...]:
         """Give what is written into a model folder."""
-        return self.model, self.tokenizer, LimitsFile(self.limits)
+        return self.model, self.tokenizer, self.manner
 
 
-def load_student(folder: str, limits: Limits) -> Student:
+def load_student(folder: str, manner: Manner, *, tools: Sequence[ToolSpec]) -> Student:
     """Load a checkpoint folder.
 
     Raises:
-        ConfigError: It is none that can be trained.
+        ConfigError: It is none that can be trained, or its tokenizer lacks what the dialect needs.
     """
     model, tokenizer = load_model(folder)
-    return Student(model=model, tokenizer=tokenizer, dialect=dialect_for(tokenizer), limits=limits)
+    dialect = dialect_for(tokenizer, manner.dialect, tools=tools)
+    return Student(model=model, tokenizer=tokenizer, dialect=dialect, manner=manner)

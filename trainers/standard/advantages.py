@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -114,8 +115,8 @@ class TurnAdvantage:
     normalise: bool = True
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ConfigError(f"turn_weight={self.weight}: need 0 or more")
+        if not 0 <= self.weight < math.inf:
+            raise ConfigError(f"turn_weight={self.weight}: need 0 or more, and finite")
         if not 0 <= self.discount <= 1:
             raise ConfigError(f"turn_discount={self.discount}: need a value in [0, 1]")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from agentrl.errors import ConfigError
 from agentrl.trainers.losses import aggregate
 from agentrl.trainers.parts import Tokens
+
+Within = Literal["token_mean", "token_sum", "const"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +26,14 @@ class TokenMean:
 class EpisodeMean:
     """Aggregate: mean over episodes of the mean, sum, or sum / `max_length` over their tokens."""
 
-    within: Literal["token_mean", "token_sum", "const"] = "token_mean"
+    within: Within = "token_mean"
     max_length: int | None = None
     count_empty_rows: bool = False
     """Whether episodes without a trained token count in the mean, as in TRL."""
 
     def __post_init__(self) -> None:
+        if self.within not in get_args(Within):
+            raise ConfigError(f"within={self.within!r}: need one of {', '.join(get_args(Within))}")
         if (self.within == "const") != (self.max_length is not None):
             raise ConfigError(f"max_length={self.max_length} with within={self.within!r}: they go together")
         if self.max_length is not None and self.max_length < 1:

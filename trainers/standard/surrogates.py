@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -54,8 +55,8 @@ class Sapo:
 
     def __post_init__(self) -> None:
         for name in ("temperature_positive", "temperature_negative"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}={getattr(self, name)}: need more than 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name}={getattr(self, name)}: need a finite number above 0")
 
     def __call__(self, log_ratio_N: Tensor, bounds: tuple[Bound, Bound], tokens: Tokens) -> Tensor:
         return surrogate.sapo(

@@ -42,8 +42,9 @@ class KlReward:
             )
 
     def __call__(self, batch: TrainBatch, context: StepContext) -> Tensor:
-        old_N = batch.columns["old"].double()
-        reference_N = batch.columns["reference"].double().clamp(old_N - self.limit, old_N + self.limit)
+        old_N, reference_N = batch.columns["old"].double(), batch.columns["reference"].double()
+        context.record("kl_limited", int(((reference_N - old_N).abs() > self.limit).sum()))
+        reference_N = reference_N.clamp(old_N - self.limit, old_N + self.limit)
         estimate = {"k1": kl.k1, "k2": kl.k2, "k3": kl.k3}[self.estimator]
         divergence_N = estimate(old_N, reference_N)
         context.record("kl", float(divergence_N.sum()) / max(batch.num_tokens, 1))

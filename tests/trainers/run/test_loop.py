@@ -11,8 +11,10 @@ import torch
 
 from agentrl.engine.protocol import Capabilities
 from agentrl.engine.scripted import ScriptedEngine
-from agentrl.episode import Context, Episode, Group, ScoredGroup, Segment, as_ids
+from agentrl.environment import Observation
+from agentrl.episode import Context, Episode, Group, ScoredGroup, Segment, Turn, as_ids
 from agentrl.errors import ConfigError, RewardError
+from agentrl.message import Action
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import SeededTasks
 from agentrl.trainers.batch import Row, TrainBatch
@@ -126,11 +128,14 @@ def test_the_largest_reward_teaches(algorithm: Callable[..., Recipe]) -> None:
     assert not metrics.skipped and 0 < metrics.grad_norm < float("inf")
 
 
-def test_truncated_episodes_can_be_masked() -> None:
+@pytest.mark.parametrize("limit", ["of turns", "of tokens"])
+def test_truncated_episodes_can_be_masked(limit: str) -> None:
     def make(item: WorkItem, index: int) -> Episode:
-        finish = "max_turns" if index == 0 else "terminated"
-        made = episode(f"{item.group_id}/{index}", float(index), context(index, [2]), finish=finish)  # type: ignore[arg-type]
-        return replace(made, group_id=item.group_id)
+        made = replace(one_action(float(index))(item, index), group_id=item.group_id)
+        if index:
+            return made
+        cut = Turn(index=0, action=Action(text="half"), observation=Observation(), cut_off=True)
+        return replace(made, finish="max_turns") if limit == "of turns" else replace(made, turns=(cut,))
 
     ((kept,), _) = run_given(make, grpo(steps=1, groups_per_step=1, group_size=3))
     ((masked,), _) = run_given(make, grpo(steps=1, groups_per_step=1, group_size=3, truncation="mask"))
