@@ -6,12 +6,11 @@ Such an episode has turns but no tokens: it is measured, never trained on.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from agentrl.asking import Asking
 from agentrl.dialect.writing import dump_json, load_json, refuse_deep, shorten
 from agentrl.engine.client import Client, ContextFull, Json, Unreadable, read_json
 from agentrl.environment import Observation
@@ -21,32 +20,6 @@ from agentrl.policies import OutOfContext, Seen
 
 PATH = "/chat/completions"
 NO_RESULT = "no result of its own: see the next message"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """What a request asks for beside the conversation; what is None is left to the server."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the request, such as {"reasoning_effort": "low"}; they win over ours."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("temperature", 0), ("top_p", 0), ("max_tokens", 1)):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and value >= least):
-                raise ConfigError(f"policy.{name}={value!r}: need a number of {least} or more")
-        if not isinstance(self.extra, Mapping):
-            raise ConfigError(
-                f"policy.extra={self.extra!r}: need fields of a request, such as {{'top_k': 20}}"
-            )
-
-    def fields(self, seed: int) -> Json:
-        """Give the fields of a request."""
-        own = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        return {k: v for k, v in own.items() if v is not None} | {"seed": seed % 2**31} | dict(self.extra)
 
 
 class ChatPolicy:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from agentrl.asking import Asking
 from agentrl.dialect import check_dialect
-from agentrl.engine.protocol import Sampling
 from agentrl.errors import ConfigError
 from agentrl.evaluation import Attempts, Watcher, evaluate_model, evaluate_policy, has_expert, named
 from agentrl.policies import policy_named
-from agentrl.registry import EnvSpec, Worker, check_settings
+from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.independent import Independent
 from agentrl.task import Task
 
 REMOTE = "openai:"
+FOLDER_SETTINGS = frozenset({"temperature", "top_p", "max_tokens", "dialect"})
+"""What can be set of a model on this machine."""
 
 
 class Contestant(Protocol):
@@ -41,46 +43,27 @@ class WithoutModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FolderSettings:
-    """How a model on disk plays."""
+class ModelFolder:
+    """A model on disk, served in this process."""
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int | None = None
-    """Of a turn; None: as when it was trained, else 128."""
+    folder: str
+    asking: Asking = field(default_factory=Asking)
     dialect: str = ""
     """How conversations are written; '' is as when it was trained, else by the tokenizer's control tokens."""
 
     def __post_init__(self) -> None:
         check_dialect(self.dialect or "auto")
-        _ = self.sampling
-
-    @property
-    def sampling(self) -> Sampling:
-        """How its tokens are drawn."""
-        return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFolder:
-    """A model on disk, served in this process."""
-
-    folder: str
-    settings: FolderSettings = field(default_factory=FolderSettings)
 
     async def attempt(self, worker: Worker, tasks: Sequence[Task], seed: int, watch: Watcher) -> Attempts:
         """Attempt each task once."""
         from agentrl.checkpoint import read_manner, table_of
 
-        chosen = self.settings
-        manner = read_manner(Path(self.folder)).changed(max_tokens=chosen.max_tokens, dialect=chosen.dialect)
+        sampling = self.asking.sampling
+        manner = read_manner(Path(self.folder)).changed(max_tokens=sampling.max_tokens, dialect=self.dialect)
         async with table_of(self.folder, manner, tools=await worker.tools()) as table:
             strategy = Independent(table=table, new_env=worker.new)
-            found = await evaluate_model(strategy, tasks, sampling=chosen.sampling, seed=seed, watch=watch)
+            found = await evaluate_model(strategy, tasks, sampling=sampling, seed=seed, watch=watch)
             return Attempts(episodes=found)
-
-
-FOLDER_SETTINGS = frozenset(f.name for f in fields(FolderSettings))
 
 
 def contestant(spec: EnvSpec, name: str, settings: Mapping[str, Any]) -> Contestant:
@@ -98,9 +81,9 @@ def contestant(spec: EnvSpec, name: str, settings: Mapping[str, Any]) -> Contest
 
         return remote_model(name.removeprefix(REMOTE), settings)
     if is_folder(name):
-        known = {key: value for key, value in settings.items() if key in FOLDER_SETTINGS}
-        check_settings("policy", FolderSettings, known)
-        return ModelFolder(folder=name, settings=FolderSettings(**known))
+        given = {key: value for key, value in settings.items() if key in FOLDER_SETTINGS}
+        dialect = str(given.pop("dialect", ""))
+        return ModelFolder(folder=name, asking=Asking(**given), dialect=dialect)
     if name == "expert":
         with named(spec):
             possible = has_expert(spec)

@@ -34,7 +34,8 @@ def evaluate(
         level: Of the tasks; by default that of the environment's settings, else its lowest.
         split: Of the tasks.
         seed: Of tasks and random choices.
-        settings: Of the models behind servers: the fields of `Endpoint`, `Asking` and `Serving`.
+        settings: Of models: `temperature`, `top_p`, `max_tokens` and `dialect`; of those behind servers all
+            fields of `Endpoint`, `Asking` and `Serving`.
         progress: Is told how far it is.
 
     Raises:

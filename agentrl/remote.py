@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from agentrl.chat import Asking, ChatPolicy
+from agentrl.asking import Asking
+from agentrl.chat import ChatPolicy
 from agentrl.dialect import check_dialect, dialect_for
 from agentrl.engine.client import open_client
 from agentrl.engine.endpoint import Endpoint, read_place
@@ -100,7 +101,7 @@ def remote_model(place: str, settings: Mapping[str, Any]) -> ChatModel | TokenMo
         return ChatModel(endpoint=endpoint, asking=asking, serving=serving)
     if asking.extra:
         raise ConfigError("policy.extra is of no use with policy.tokenizer: leave one of them out")
-    return TokenModel(endpoint=endpoint, sampling=Sampling(**parts[Asking]), serving=serving)
+    return TokenModel(endpoint=endpoint, sampling=asking.sampling, serving=serving)
 
 
 def split(settings: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:

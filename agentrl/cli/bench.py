@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_task_choice(parser)
     add_settings(
         parser,
-        "the environment, such as env.high=50, or of a model behind a server: policy.temperature=0, "
-        "policy.max_tokens=512, policy.api_key_env=NAME, …; may be repeated",
+        "the environment, such as env.high=50, or of a model: policy.temperature=0, policy.max_tokens=512, "
+        "policy.dialect=tags, …, behind a server also policy.api_key_env=NAME, …; may be repeated",
     )
 
 

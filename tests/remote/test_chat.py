@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agentrl.adapter import Adapter
-from agentrl.chat import Asking, ChatPolicy, heard, read_answer
+from agentrl.asking import Asking
+from agentrl.chat import ChatPolicy, heard, read_answer
 from agentrl.engine.client import Unreadable, open_client
 from agentrl.engine.fake_server import FakeServer, Fault
 from agentrl.environment import Observation
