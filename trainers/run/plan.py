@@ -48,7 +48,7 @@ class RolloutSettings:
     level: int | None = None
     max_turns: int | None = None
     max_tokens_per_turn: int | None = None
-    """None for a checkpoint that was not trained here: 128."""
+    """None for a checkpoint: 128."""
     max_context: int | None = None
     turn_seconds: float = 60.0
     episode_seconds: float = 600.0

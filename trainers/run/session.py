@@ -113,7 +113,8 @@ async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
 async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[Student, Tiny | None]:
     """Load the checkpoint, or make a tiny model of the environment's texts."""
     if not plan.tiny:
-        manner = plan.rollout.manner(read_manner(model_folder(plan.model)))
+        dialect = read_manner(model_folder(plan.model)).dialect  # limits belong to the environment
+        manner = plan.rollout.manner(Manner(dialect=dialect))
         return load_student(plan.model, manner, tools=await worker.tools()), None
     with for_its_author(plan.spec):
         tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
