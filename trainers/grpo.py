@@ -26,8 +26,8 @@ schedule, nor betas, decay and limit of the gradient: `clip_high=0.2` is PPO's, 
 final_rate=1.0` makes the rate constant, and what is not named here is ours. The defaults are its advantage
 with clip and average of DAPO, without a reference model, as in most later work.
 
-Logged: `zero_variance_groups`, groups that cannot teach: all members had one reward, or none is left; `dual_clipped`,
-tokens on which the dual clip acted; the rest in `agentrl.trainers.common`.
+Logged: `zero_variance_groups`, groups that cannot teach: all members had one reward, or none is left;
+`dual_clipped`, tokens on which the dual clip acted; the rest in `agentrl.trainers.common`.
 
 Known: the loss, from the paper and from TRL and verl, which it equals. Reconstructed: turns; the papers have
 two turns and one reward each, this has any number.
