@@ -17,9 +17,10 @@ from agentrl.environment import Environment, ForkUnsupported, Observation, StepR
 from agentrl.errors import ConfigError, EnvironmentFault, InfrastructureError
 from agentrl.left_behind import LEFT_BEHIND
 from agentrl.message import Action
+from agentrl.reward import as_number, is_correct
 from agentrl.task import Task
 from agentrl.threads import OwnThread
-from agentrl.toolenv import ToolEnv, as_number, as_parts, tools_of
+from agentrl.toolenv import ToolEnv, as_parts, tools_of
 from agentrl.toolkit import ToolSpec
 
 Make = Callable[[], Any]
@@ -342,4 +343,4 @@ def read_correct(info: Mapping[str, Any], reward: float, terminated: bool, trunc
     value = info.get("correct")
     if value is not None and not isinstance(value, (bool, np.bool_)):
         raise EnvironmentFault(f"step returned info['correct']={value!r}: it must be True, False or None")
-    return reward >= 1 if value is None else bool(value)
+    return is_correct(reward) if value is None else bool(value)

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import inspect
 import json
-import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -22,11 +21,12 @@ from agentrl.aio import drive, run
 from agentrl.environment import CallRecord, Observation, StepResult
 from agentrl.errors import InfrastructureError, RewardError, ToolError, ToolFault, unknown
 from agentrl.message import Action, Call, Part, Text, ToolResult
+from agentrl.reward import as_number, is_correct, read_reward
 from agentrl.task import Split, Task
 from agentrl.taskspace import Made, TaskSpace, fingerprint, plain, survey
 from agentrl.toolkit import ToolSpec, is_tool, spec_of
 
-__all__ = ["AnyText", "ToolEnv", "as_parts", "fingerprint", "read_action", "read_reward", "tools_of"]
+__all__ = ["AnyText", "ToolEnv", "as_parts", "fingerprint", "read_action", "tools_of"]
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 """In the text of an object that has none of its own: another one at each run, and no word to a model."""
@@ -134,7 +134,7 @@ class ToolEnv(gymnasium.Env[str, str]):
         """End the episode from inside a tool; correct means reward >= 1 unless said otherwise."""
         assert self._play is not None
         value = as_number(reward, "end(reward) takes a float")
-        self._play.ending = value, value >= 1 if correct is None else correct
+        self._play.ending = value, is_correct(value) if correct is None else correct
 
     # What the rollout uses.
 
@@ -337,41 +337,6 @@ def as_parts(shown: Any) -> tuple[Part, ...]:
     raise ToolFault(
         f"an observation of type {type(shown).__name__}: return text, or parts (Text, Image, ToolResult)"
     )
-
-
-def read_reward(verdict: Any) -> tuple[float, dict[str, float], bool]:
-    """Read what `reward` returned: the sum, its parts, and whether it means correct.
-
-    >>> read_reward({"exact": 1.0, "length": -0.1})
-    (0.9, {'exact': 1.0, 'length': -0.1}, False)
-    """
-    if isinstance(verdict, Mapping) and verdict:
-        parts = {k: as_number(v, "return a float, or a dict of floats") for k, v in verdict.items()}
-        value = as_number(sum(parts.values()), "return a float, or a dict of floats")
-    else:
-        parts, value = {}, as_number(verdict, "return a float, or a dict of floats")
-    return value, parts, value >= 1.0
-
-
-def as_number(reward: Any, remedy: str = "return a float") -> float:
-    """Read a reward: a number of Python, NumPy or torch, alone or in an array without dimensions.
-
-    >>> as_number(np.float32(0.5)), as_number(True)
-    (0.5, 1.0)
-
-    Raises:
-        RewardError: It is no finite number; text is none, whatever it says.
-    """
-    try:
-        value = reward.item() if getattr(reward, "ndim", None) == 0 else reward
-        if isinstance(value, (str, bytes, bytearray)):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError):
-        raise RewardError(f"reward {reward!r} is no number: {remedy}") from None
-    if not math.isfinite(number):
-        raise RewardError(f"reward {number} is not finite: {remedy}")
-    return number
 
 
 def read_action(text: str) -> Action:

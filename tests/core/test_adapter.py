@@ -123,6 +123,14 @@ def test_a_broken_contract_is_named(kind: Any, error: type[Exception], cue: str)
         asyncio.run(played(kind, "1"))
 
 
+def test_rounding_costs_no_solved_task() -> None:
+    class Silent(Guess):
+        def step(self, action: str) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+            return "", 0.7 + 0.2 + 0.1, True, False, {}
+
+    assert asyncio.run(played(Silent, "1"))[0].correct is True
+
+
 def test_fork_by_replay_and_its_refusal() -> None:
     async def fork(kind: Any) -> Any:
         env = Adapter(kind(), kind)

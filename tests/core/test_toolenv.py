@@ -106,7 +106,46 @@ def test_a_bug_in_a_tool_is_a_fault_and_not_an_observation() -> None:
         drive(begun(Broken()).act(call("price", item="pear")))
 
 
-@pytest.mark.parametrize("verdict", [float("nan"), float("inf"), "high", "1.0", None, {"a": float("nan")}])
+@pytest.mark.parametrize(
+    ("verdict", "reward", "correct"),
+    [
+        ({"a": 0.7, "b": 0.2, "c": 0.1}, 1.0, True),
+        ({"a": 0.6, "b": 0.3, "c": 0.1}, 1.0, True),
+        ({"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}, 1.0, True),
+        ({str(i): 1 / 49 for i in range(49)}, 1.0, True),
+        ({k: np.float32(v) for k, v in {"a": 0.7, "b": 0.2, "c": 0.1}.items()}, 1.0, True),
+        (0.7 + 0.2 + 0.1, 1.0, True),
+        ({"a": 0.7, "b": 0.299}, 0.999, False),
+    ],
+)
+def test_rounding_costs_no_solved_task(verdict: Any, reward: float, correct: bool) -> None:
+    class Graded(Shop):
+        def reward(self, answer: str) -> Any:
+            return verdict
+
+        @tool
+        def finish(self) -> None:
+            """Finish."""
+            self.end(verdict if isinstance(verdict, float) else reward)
+
+    result = drive(begun(Graded()).act(answer(1)))
+    assert result.reward == pytest.approx(reward) and result.correct == correct
+    assert drive(begun(Graded()).act(call("finish"))).correct == correct
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        float("nan"),
+        float("inf"),
+        "high",
+        "1.0",
+        None,
+        {"a": float("nan")},
+        {"a": 1e308, "b": 1e308},
+        pytest.param(pytest.param(10**400, id="too large"), id="too large"),
+    ],
+)
 def test_a_reward_that_is_no_finite_number(verdict: Any) -> None:
     class Wrong(Shop):
         def reward(self, answer: str) -> Any:
