@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -277,10 +278,12 @@ def run_import(action: Any, shown: str, module: str) -> Any:
 
 def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
     """Refuse settings that the environment's constructor does not take."""
-    parameters = inspect.signature(kind).parameters
+    parameters = parameters_of(kind)
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     for key in settings:
+        if inspect.isclass(kind) and not parameters:
+            raise ConfigError(f"{name}: no setting {key!r}: its class has no __init__ that takes any")
         if key not in parameters:
             raise ConfigError(f"{name}: {unknown('setting', key, parameters)}")
         wanted, got = type(parameters[key].default), type(settings[key])
@@ -288,3 +291,15 @@ def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{name}: setting {key}={settings[key]!r} is {got.__name__}: it must be {wanted.__name__}"
             )
+
+
+def parameters_of(kind: Any) -> Mapping[str, inspect.Parameter]:
+    """Give what the constructor takes; the `__new__` of a `ToolEnv` takes anything, to remember it."""
+    from agentrl.toolenv import ToolEnv
+
+    if not (inspect.isclass(kind) and kind.__new__ is ToolEnv.__new__):
+        return inspect.signature(kind).parameters
+    if kind.__init__ is object.__init__:
+        return {}
+    own: Any = functools.partial(kind.__init__, None)  # without `self`
+    return inspect.signature(own).parameters

@@ -111,6 +111,8 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     def __new__(cls, *arguments: Any, **settings: Any) -> Self:
         """Remember with what it is made: the split of the tasks must not depend on what was played."""
+        if (arguments or settings) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__} takes no settings: it has no __init__ of its own")
         env = super().__new__(cls)
         env._made = Made(arguments=arguments, settings=settings)
         return env

@@ -16,6 +16,7 @@ from agentrl.errors import EnvironmentFault, InfrastructureError, RewardError
 from agentrl.message import Action, Image, Text, answer
 from agentrl.registry import EnvSpec, resolve_env
 from agentrl.task import Task
+from agentrl.toolenv import ToolEnv
 from tests.waiting import soon
 
 TASK = Task(id="t", split="train", level=0, seed=5)
@@ -242,3 +243,31 @@ def test_names_and_settings_are_resolved_or_refused(tmp_path: Any) -> None:
         resolve_env(f"{tmp_path}/mien.py:Mine")
     with pytest.raises(ValueError, match="did you mean 'code'"):
         resolve_env("coed")
+
+
+class Sized:
+    """Takes a setting; stands behind `ToolEnv` in the order of bases."""
+
+    def __init__(self, *, size: int = 1) -> None:
+        self.size = size
+
+
+class Bare(ToolEnv):
+    """Has no constructor of its own."""
+
+
+class Mixed(ToolEnv, Sized):
+    """Has one that it inherits."""
+
+
+def test_an_environment_without_a_constructor_refuses_settings() -> None:
+    here = f"{__name__}:"
+    for key, value in (("max_turns", 20), ("hihg", 50)):
+        with pytest.raises(ValueError, match=rf"Bare: no setting '{key}': its class has no __init__"):
+            resolve_env(f"{here}Bare", **{key: value})
+    with pytest.raises(TypeError, match="Bare takes no settings"):
+        Bare(hihg=50)
+    with pytest.raises(ValueError, match="no setting 'siz'; did you mean 'size'"):
+        resolve_env(f"{here}Mixed", siz=4)
+    assert resolve_env(f"{here}Mixed", size=4).make().size == 4
+    assert isinstance(resolve_env(f"{here}Bare").make(), Bare)
