@@ -8,15 +8,16 @@ import inspect
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from agentrl.engine.protocol import Sampling
-from agentrl.episode import Episode
+from agentrl.episode import Episode, Failure
 from agentrl.errors import ConfigError, InfrastructureError, RunStopped
 from agentrl.policies import Policy, play
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.attempt import not_started
+from agentrl.rollout.closing import close_quietly
 from agentrl.rollout.protocol import RolloutStrategy, WorkItem
 from agentrl.task import Split, Task, derive_seed
 
@@ -129,11 +130,12 @@ async def evaluate_policy(
     async def one(task: Task) -> Episode:
         env = worker.new()
         try:
-            return await play(env, task, policy, seed=seed)
+            episode = await play(env, task, policy, seed=seed)
         except InfrastructureError as error:
-            return not_started(error, id=task.id, task=task, group_id=task.id, isolation=env.isolation)
+            episode = not_started(error, id=task.id, task=task, group_id=task.id, isolation=env.isolation)
         finally:
-            await env.close()
+            closing = await close_quietly(env)
+        return episode if closing is None else spoiled(episode, closing)
 
     async def take_turns() -> None:
         for number, task in waiting:
@@ -143,6 +145,12 @@ async def evaluate_policy(
 
     await asyncio.gather(*(take_turns() for _ in range(min(at_once, len(tasks)))))
     return [played[number] for number in range(len(tasks))]
+
+
+def spoiled(episode: Episode, error: Exception) -> Episode:
+    """Give an episode as one that failed after its last turn; what it failed of before, it keeps."""
+    failure = episode.failure or Failure.of(error, turn=len(episode.turns))
+    return replace(episode, finish="failed", correct=None, failure=failure)
 
 
 def bench_row(env: str, level: int, split: Split, policy: str, episodes: Sequence[Episode]) -> dict[str, Any]:

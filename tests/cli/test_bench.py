@@ -42,6 +42,14 @@ class Shaky(Plain):
         if self.target > 5:
             raise OSError("no data for this")
         return 0.0
+
+
+class Sticky(Plain):
+    target = 0
+
+    def close(self):
+        if self.target > 5:
+            raise OSError("the disk is gone")
 """
 
 
@@ -94,6 +102,13 @@ def test_the_first_of_some_failures_is_shown(agentrl: Run, place: Path) -> None:
     ended = agentrl("bench", "worlds.py:Shaky", "--policy", "random", "--tasks", "20")
     (said,) = [line for line in ended.out.splitlines() if line.startswith("random: first failure: ")]
     assert ended.code == 0 and "OSError: no data for this" in said
+
+
+def test_an_environment_that_cannot_be_closed_costs_one_episode(agentrl: Run, place: Path) -> None:
+    done = agentrl("bench", "worlds.py:Sticky", "--policy", "random", "--tasks", "40", "--json")
+    (row,) = done.data["results"]
+    assert row["episodes"] == 40 and 0 < row["failures"]["environment"] < 40
+    assert "the disk is gone" in row["first_failure"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
