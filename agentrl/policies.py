@@ -110,13 +110,14 @@ def random_value(parameter: Parameter, words: Sequence[str], rng: Generator) -> 
     """Draw a value of a parameter's type."""
     if parameter.choices:
         return parameter.choices[int(rng.integers(len(parameter.choices)))]
+    held = [] if parameter.element is None else [random_value(parameter.element, words, rng)]
     values: dict[type, Any] = {
         str: str(rng.choice(words)),
         int: int(rng.integers(-10, 100)),
         float: float(rng.normal()),
         bool: bool(rng.integers(2)),
-        list: [],
-        dict: {},
+        list: held,
+        dict: {str(rng.choice(words)): value for value in held},
     }
     return values[parameter.type]
 

@@ -6,7 +6,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from agentrl.errors import ConfigError, ToolError, unknown
@@ -31,11 +31,28 @@ class Parameter:
     type: type
     choices: tuple[Any, ...] = ()
     required: bool = True
+    element: Parameter | None = None
+    """What a list's elements or an object's values are, as in `list[int]`; None: anything."""
 
     def schema(self) -> dict[str, Any]:
-        """Give its JSON schema."""
+        """Give its JSON schema; servers refuse an array without `items`."""
         schema: dict[str, Any] = {"type": JSON_TYPES[self.type]}
+        if self.type is list:
+            schema["items"] = self.element.schema() if self.element else {}
+        elif self.element:
+            schema["additionalProperties"] = self.element.schema()
         return schema | ({"enum": list(self.choices)} if self.choices else {})
+
+    @property
+    def wanted(self) -> str:
+        """What it must be, in words.
+
+        >>> Parameter(name="xs", type=list, element=Parameter(name="xs[]", type=int)).wanted
+        'array of integer'
+        """
+        if self.choices:
+            return f"one of {list(self.choices)}"
+        return JSON_TYPES[self.type] + (f" of {self.element.wanted}" if self.element else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +99,9 @@ class ToolSpec:
 def tool(function: Function) -> Function:
     """Mark a method of a `ToolEnv` as a tool of the model.
 
-    Its parameters need type hints (str, int, float, bool, list, dict, or a `Literal` of one type) and it
-    needs a
-    docstring; what it returns is shown to the model through `str`.
+    Its parameters need type hints (str, int, float, bool, list, dict, or a `Literal` of one type; also
+    `list[int]` or `dict[str, float]`, whose elements are checked) and it needs a docstring; what it returns
+    is shown to the model through `str`.
 
     >>> @tool
     ... def price(item: str) -> int:
@@ -118,23 +135,32 @@ def spec_of(function: Callable[..., Any], *, hidden: tuple[str, ...] = ()) -> To
         raise ConfigError(f"tool {name!r} has no docstring: the model reads it, so say what the tool does")
     hints = typing.get_type_hints(function)
     parameters = [
-        _parameter(name, parameter, hints.get(parameter.name))
+        _argument(name, parameter, hints.get(parameter.name))
         for parameter in inspect.signature(function).parameters.values()
         if parameter.name not in {"self", *hidden}
     ]
     return ToolSpec(name=name, description=description, parameters=tuple(parameters), function=function)
 
 
-def _parameter(tool_name: str, parameter: inspect.Parameter, hint: object) -> Parameter:
-    required = parameter.default is inspect.Parameter.empty
+def _argument(tool_name: str, given: inspect.Parameter, hint: object) -> Parameter:
+    various = given.kind in (given.VAR_POSITIONAL, given.VAR_KEYWORD)
+    parameter = _parameter(tool_name, given.name, None if various else hint)
+    return replace(parameter, required=given.default is inspect.Parameter.empty)
+
+
+def _parameter(tool_name: str, name: str, hint: object) -> Parameter:
+    """Read a hint; an element has its list's name with brackets."""
     choices: tuple[Any, ...] = get_args(hint) if get_origin(hint) is Literal else ()
     base = type(choices[0]) if choices else get_origin(hint) or hint
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or base not in JSON_TYPES:
+    if base not in JSON_TYPES:
         allowed = ", ".join(t.__name__ for t in JSON_TYPES)
-        raise ConfigError(
-            f"tool {tool_name!r}: parameter {parameter.name!r} needs a type hint out of {allowed}"
-        )
-    return Parameter(name=parameter.name, type=typing.cast(type, base), choices=choices, required=required)
+        raise ConfigError(f"tool {tool_name!r}: parameter {name!r} needs a type hint out of {allowed}")
+    held = () if choices else get_args(hint)
+    if base is dict and held and held[0] is not str:
+        raise ConfigError(f"tool {tool_name!r}: parameter {name!r}: the keys of a JSON object are str")
+    is_open = not held or held[-1] in (Any, object)
+    element = None if is_open else _parameter(tool_name, f"{name}[]", held[-1])
+    return Parameter(name=name, type=typing.cast(type, base), choices=choices, element=element)
 
 
 def convert(value: object, parameter: Parameter, tool_name: str) -> object:
@@ -145,9 +171,30 @@ def convert(value: object, parameter: Parameter, tool_name: str) -> object:
     """
     result = _read(value, parameter.type)
     if type(result) is not parameter.type or (parameter.choices and result not in parameter.choices):
-        wanted = f"one of {list(parameter.choices)}" if parameter.choices else JSON_TYPES[parameter.type]
-        raise ToolError(f"{tool_name}: argument {parameter.name!r} is {_short(value)}; it must be {wanted}")
-    return result
+        raise ToolError(
+            f"{tool_name}: argument {parameter.name!r} is {_short(value)}; it must be {parameter.wanted}"
+        )
+    if parameter.element is None:
+        return result
+    if isinstance(result, dict):
+        return {k: convert(v, _placed(parameter, k), tool_name) for k, v in result.items()}
+    assert isinstance(result, list)
+    return [convert(v, _placed(parameter, i), tool_name) for i, v in enumerate(result)]
+
+
+def fits(value: object, parameter: Parameter) -> bool:
+    """Whether a tool takes a value, converted or not."""
+    try:
+        convert(value, parameter, "")
+    except ToolError:
+        return False
+    return True
+
+
+def _placed(parameter: Parameter, place: object) -> Parameter:
+    """Give the element at a place, named as the model finds it."""
+    assert parameter.element is not None
+    return replace(parameter.element, name=f"{parameter.name}[{_short(place)}]")
 
 
 def _read(value: object, wanted: type) -> object:

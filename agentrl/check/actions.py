@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from agentrl.message import Action, Call, call
-from agentrl.toolkit import Parameter, ToolSpec
+from agentrl.toolkit import Parameter, ToolSpec, fits
 
 WORD = re.compile(r"-?\d+(?:\.\d+)?|\w+")
 TAG = re.compile(r"<(\w+)>")
@@ -86,7 +86,12 @@ class Actor:
             int(self.pick(numbers)) if numbers and self.rng.random() < 0.6 else int(self.rng.integers(0, 20))
         )
         values = {str: word, int: number, float: float(number), bool: bool(number % 2)}
-        return values.get(parameter.type, [word] if parameter.type is list else {word: number})
+        if parameter.type in values:
+            return values[parameter.type]
+        held = None if parameter.element is None else self.value(parameter.element, words)
+        if parameter.type is list:
+            return [word if held is None else held]
+        return {word: number if held is None else held}
 
     def free_text(self, texts: Sequence[str], words: Sequence[str]) -> str:
         """Give words or a number, in tags where the task shows tags."""
@@ -115,15 +120,18 @@ def odd_calls(tools: Sequence[ToolSpec], rng: np.random.Generator) -> Iterator[A
     """Give schema-valid calls with unusual values: each value of each parameter, then mixtures."""
     for spec in tools:
         for parameter in spec.parameters:
-            for value in parameter.choices or ODD[parameter.type]:
-                usual = {
-                    p.name: (p.choices or ODD[p.type])[-1 if p.type is str else 0] for p in spec.parameters
-                }
+            for value in odd_values(parameter):
+                usual = {p.name: odd_values(p)[-1 if p.type is str else 0] for p in spec.parameters}
                 yield call(spec.name, **usual | {parameter.name: value})
     for _ in range(60 if tools else 0):
         spec = tools[int(rng.integers(len(tools)))]
-        values = {p.name: p.choices or ODD[p.type] for p in spec.parameters}
+        values = {p.name: odd_values(p) for p in spec.parameters}
         yield call(spec.name, **{n: v[int(rng.integers(len(v)))] for n, v in values.items()})
+
+
+def odd_values(parameter: Parameter) -> Sequence[Any]:
+    """Give unusual values that fit a schema."""
+    return parameter.choices or [value for value in ODD[parameter.type] if fits(value, parameter)]
 
 
 def odd_answers(texts: Sequence[str]) -> Iterator[Action]:
