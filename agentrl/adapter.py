@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agentrl.aio import bounded_by, drive
+from agentrl.aio import bounded_by, drive, finish
 from agentrl.environment import Environment, ForkUnsupported, Observation, StepResult
 from agentrl.errors import ConfigError, EnvironmentFault, InfrastructureError
 from agentrl.left_behind import LEFT_BEHIND
@@ -198,11 +198,11 @@ class Adapter:
     async def _close_in(self, thread: OwnThread, close: Callable[[], Any]) -> None:
         """Call `close` in the environment's thread, or in a second one while that hangs."""
         if not thread.busy:
-            await self._within(thread.run(close))
+            await self._within(thread.run(closed, close))
             return
         helper = OwnThread("env-close")
         try:
-            await self._within(helper.run(close))
+            await self._within(helper.run(closed, close))
         finally:
             await helper.end(self._interrupted(), seconds=0.1)
 
@@ -212,6 +212,11 @@ class Adapter:
         except TimeoutError as error:
             name = type(self._env).__name__
             raise EnvironmentFault(f"{name}.close() did not return within {CLOSE_SECONDS:g} s") from error
+        except (InfrastructureError, asyncio.CancelledError):
+            raise
+        except (Exception, SystemExit) as error:
+            name = type(self._env).__name__
+            raise EnvironmentFault(f"{name}.close() raised {type(error).__name__}: {error}") from error
 
     async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call into the environment; whatever it raises by itself becomes an `EnvironmentFault`."""
@@ -251,6 +256,13 @@ def blocking(function: Callable[..., Any], *args: Any) -> Any:
     return drive(value) if inspect.iscoroutine(value) else value
 
 
+def closed(close: Callable[[], Any]) -> None:
+    """Call a `close` in a thread; one that is asynchronous may wait there, unlike the rest."""
+    value = close()
+    if inspect.iscoroutine(value):
+        finish(value)
+
+
 def copy_state(env: Any) -> Any:
     """Copy an environment and all that it holds, except what is shared by design.
 
@@ -282,7 +294,7 @@ def close_all(envs: list[Any]) -> None:
         with contextlib.suppress(Exception):
             close = getattr(envs.pop(), "close", None)
             if close is not None:
-                blocking(close)
+                closed(close)
 
 
 def can_copy(value: Any, memo: dict[int, Any]) -> bool:

@@ -8,6 +8,7 @@ import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from agentrl.left_behind import LEFT_BEHIND
@@ -50,6 +51,25 @@ def drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
         return result
     coroutine.close()
     raise RuntimeError("a blocking environment awaited something: make its tool `async def`")
+
+
+def finish(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end on a loop of its own; this thread may have one, and waits.
+
+    >>> async def two() -> int: return 2
+    >>> finish(two())
+    2
+    """
+    result: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(asyncio.run(coroutine))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+            result.set_exception(error)
+
+    threading.Thread(target=work, name="agentrl-finish", daemon=True).start()
+    return result.result()
 
 
 async def bounded(awaitable: Awaitable[Result], timer: asyncio.Timeout) -> Result:

@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Space
 
-from agentrl.aio import drive, run
+from agentrl.aio import drive, finish, run
 from agentrl.environment import CallRecord, Observation, StepResult
 from agentrl.errors import InfrastructureError, RewardError, ToolError, ToolFault, unknown
 from agentrl.message import Action, Call, Part, Text, ToolResult
@@ -74,15 +74,15 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     * `task(rng)` draws a task, keeps what it needs in `self`, and returns what the model reads.
     * The model calls the tools, possibly several times; what they return is shown to it. A `ToolError` is
-      told to
-      it in words.
+      told to it in words.
     * A turn without calls is the final answer; `reward(answer)` judges it. A tool may end the episode with
       `self.end(reward)` instead.
 
     `task`, tools and `reward` may be `async def`; then the environment runs on the event loop, otherwise in a
-    thread of its own. `expert(observations)` is optional: from what the model has read so far (the task,
-    then one
-    text per turn) it gives the next action, `call("tool", arg=…)` or `answer(…)`.
+    thread of its own, where `close` may be `async def` all the same.
+
+    `expert(observations)` is optional: from what the model has read so far (the task, then one text per
+    turn) it gives the next action, `call("tool", arg=…)` or `answer(…)`.
 
     As a `gymnasium.Env` it takes a final answer as plain text and a call as JSON, `{"name": …,
     "arguments": {…}}`.
@@ -224,7 +224,9 @@ class ToolEnv(gymnasium.Env[str, str]):
             scratch.shared, scratch.level = self.shared, self.level
             kind._spaces[key] = await survey(scratch)
             with contextlib.suppress(Exception):  # a faulty close is told when the episode's own ends
-                await settled(scratch.close())
+                closing = scratch.close()
+                if inspect.iscoroutine(closing):
+                    await closing if self.is_async else finish(closing)
         space: TaskSpace = kind._spaces[key]
         return space
 

@@ -184,6 +184,47 @@ def test_close_unblocks_a_hanging_step() -> None:
     assert soon(lambda: threading.active_count() <= before)  # an idle thread ends by itself
 
 
+class Counted(ToolEnv):
+    """Its tools block, its `close` is asynchronous and really waits; counts what was closed."""
+
+    closed = 0
+
+    def task(self, rng: Any) -> str:
+        return "Say something."
+
+    def reward(self, answer: str) -> float:
+        assert threading.current_thread().name == "env-Counted"
+        return 1.0
+
+    async def close(self) -> None:  # type: ignore[override]
+        await asyncio.sleep(0.001)
+        type(self).closed += 1
+
+
+def test_an_asynchronous_close_of_a_blocking_environment_runs() -> None:
+    class CountedGuess(Guess):
+        closed = 0
+
+        async def close(self) -> None:  # type: ignore[override]
+            await asyncio.sleep(0.001)
+            type(self).closed += 1
+
+    asyncio.run(played(CountedGuess, "1"))
+    assert CountedGuess.closed == 1
+    before = Counted.closed
+    assert asyncio.run(played(Counted, "1"))[0].correct is True
+    assert Counted.closed == before + 2  # one more is the instance on which the tasks were surveyed
+
+
+def test_a_close_that_fails_is_named() -> None:
+    class Sticks(Guess):
+        async def close(self) -> None:  # type: ignore[override]
+            raise OSError("the disk is gone")
+
+    with pytest.raises(EnvironmentFault, match=r"Sticks.close\(\) raised OSError: the disk is gone"):
+        asyncio.run(played(Sticks, "1"))
+
+
 class Pooled(Guess):
     """Takes its secret from a resource that all instances share."""
 
