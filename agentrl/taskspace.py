@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,3 +98,59 @@ async def survey(env: Any, draws: int = 256) -> TaskSpace:
             values.setdefault(name, {""} if seed else set()).add(facts.get(name, ""))
     constant = {name: next(iter(found)) for name, found in values.items() if len(found) == 1}
     return TaskSpace(small=len(seen) < SMALL_SPACE, names=frozenset(values), constant=constant)
+
+
+class Surveys:
+    """Task spaces by key, each surveyed once, however many threads and event loops ask at a time.
+
+    Args:
+        patience_seconds: Who has waited so long for another's survey makes one too: the other may hang.
+    """
+
+    def __init__(self, patience_seconds: float = 20.0) -> None:
+        self._patience = patience_seconds
+        self._found: dict[Hashable, TaskSpace] = {}
+        self._running: dict[Hashable, Future[None]] = {}
+        self._lock = threading.Lock()
+
+    async def get(
+        self, key: Hashable, make: Callable[[], Awaitable[TaskSpace]], *, on_loop: bool
+    ) -> TaskSpace:
+        """Give the space of a key; `make` is called where nobody else has made it or just does.
+
+        Unless `on_loop`, it waits by blocking the thread: a blocking environment never really awaits.
+        """
+        hung: Future[None] | None = None
+        while True:
+            with self._lock:
+                if key in self._found:
+                    return self._found[key]
+                running = self._running.get(key)
+                if running is None or running is hung:
+                    mine = self._running[key] = begun()
+                    break
+            hung = None if await self._ended(running, on_loop=on_loop) else running
+        try:
+            return self._found.setdefault(key, await make())
+        finally:
+            with self._lock:
+                if self._running.get(key) is mine:
+                    del self._running[key]
+            mine.set_result(None)
+
+    async def _ended(self, survey: Future[None], *, on_loop: bool) -> bool:
+        """Wait for another's survey; whether it ended, well or not."""
+        if not on_loop:
+            return bool(wait([survey], self._patience).done)
+        waiting = asyncio.wrap_future(survey)
+        try:
+            return bool((await asyncio.wait([waiting], timeout=self._patience))[0])
+        finally:
+            waiting.cancel()
+
+
+def begun() -> Future[None]:
+    """Give a future that nobody who waits for it can cancel."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future

@@ -23,7 +23,7 @@ from agentrl.errors import InfrastructureError, RewardError, ToolError, ToolFaul
 from agentrl.message import Action, Call, Part, Text, ToolResult
 from agentrl.reward import as_number, is_correct, read_reward
 from agentrl.task import Split, Task
-from agentrl.taskspace import Made, TaskSpace, fingerprint, plain, survey
+from agentrl.taskspace import Made, Surveys, TaskSpace, fingerprint, plain, survey
 from agentrl.toolkit import ToolSpec, is_tool, spec_of
 
 __all__ = ["AnyText", "ToolEnv", "as_parts", "fingerprint", "read_action", "tools_of"]
@@ -72,7 +72,9 @@ class Play:
 class ToolEnv(gymnasium.Env[str, str]):
     """An environment out of three things: `task`, methods marked `@tool`, and `reward`.
 
-    * `task(rng)` draws a task, keeps what it needs in `self`, and returns what the model reads.
+    * `task(rng)` draws a task, keeps what it needs in `self`, and returns what the model reads. It is called
+      some hundreds of times before the first episode, to see how many tasks there are and which to hold
+      out: keep it cheap (load files once, outside of it) and free of side effects.
     * The model calls the tools, possibly several times; what they return is shown to it. A `ToolError` is
       told to it in words.
     * A turn without calls is the final answer; `reward(answer)` judges it. A tool may end the episode with
@@ -107,7 +109,7 @@ class ToolEnv(gymnasium.Env[str, str]):
     action_space = AnyText()
     _play: Play | None = None
     _made: Made = Made()
-    _spaces: ClassVar[dict[tuple[int, str], TaskSpace]] = {}
+    _surveys: ClassVar[Surveys] = Surveys()
 
     def __new__(cls, *arguments: Any, **settings: Any) -> Self:
         """Remember with what it is made: the split of the tasks must not depend on what was played."""
@@ -213,21 +215,20 @@ class ToolEnv(gymnasium.Env[str, str]):
         return shown
 
     async def _space(self) -> TaskSpace:
-        """Survey the tasks on an untouched instance, once per class, level and settings."""
+        """Give the survey of the tasks, made once per class, level and settings."""
+        key = type(self), self.level, plain((self._made.arguments, self._made.settings))
+        return await self._surveys.get(key, self._survey, on_loop=self.is_async)
+
+    async def _survey(self) -> TaskSpace:
+        """Survey the tasks on an untouched instance."""
         kind: Any = type(self)
-        made = self._made
-        if "_spaces" not in vars(kind):
-            kind._spaces = {}
-        key = self.level, plain((made.arguments, made.settings))
-        if key not in kind._spaces:
-            scratch = kind(*made.arguments, **made.settings)
-            scratch.shared, scratch.level = self.shared, self.level
-            kind._spaces[key] = await survey(scratch)
-            with contextlib.suppress(Exception):  # a faulty close is told when the episode's own ends
-                closing = scratch.close()
-                if inspect.iscoroutine(closing):
-                    await closing if self.is_async else finish(closing)
-        space: TaskSpace = kind._spaces[key]
+        scratch = kind(*self._made.arguments, **self._made.settings)
+        scratch.shared, scratch.level = self.shared, self.level
+        space = await survey(scratch)
+        with contextlib.suppress(Exception):  # a faulty close is told when the episode's own ends
+            closing = scratch.close()
+            if inspect.iscoroutine(closing):
+                await closing if self.is_async else finish(closing)
         return space
 
     async def _judge(self, answer: str) -> tuple[float, dict[str, float], bool]:
