@@ -13,13 +13,16 @@ from agentrl.errors import ConfigError, unknown
 if TYPE_CHECKING:
     from agentrl.episode import Episode
     from agentrl.replaying import Divergence
+    from agentrl.store.store import Store
     from agentrl.task import Task
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("run", metavar="RUN", help="the run's name, or its folder")
-    parser.add_argument("episode", metavar="EPISODE", nargs="?", help="the episode's id (default: the first)")
+    parser.add_argument(
+        "episode", metavar="EPISODE", nargs="?", help="the episode's id (default: the first of training)"
+    )
     parser.add_argument("--phase", help="where several have this id: train, before-sampled, after-greedy, …")
 
 
@@ -63,7 +66,8 @@ def recorded(
     with rows_of(path, config) as store:
         if store is None or not (ids := store.ids()):
             raise ConfigError(f"{path} has no episodes yet")
-        name = name or ids[0]
+        if name is None:
+            name, phase = first(store, phase)
         found = store.episodes(name)
         if not found:
             raise ConfigError(unknown("episode", name, ids))
@@ -75,6 +79,16 @@ def recorded(
         if phase not in found:
             raise ConfigError(f"episode {name!r}: {unknown('phase', phase, found)}")
         return phase, found[phase], store.task(found[phase].task_id)
+
+
+def first(store: Store, phase: str | None) -> tuple[str, str]:
+    """Give the id and phase of the first episode of a phase, by default of training, else of any."""
+    from agentrl.store.store import TRAIN
+
+    if ids := store.ids(phase or TRAIN):
+        return ids[0], phase or TRAIN
+    name = store.ids()[0]
+    return name, phase or min(store.episodes(name))
 
 
 async def compared(spec: Any, task: Task, episode: Episode) -> Divergence | None:

@@ -174,9 +174,10 @@ class Store:
         task: Task = from_bytes(self._read(lambda c: c.execute(query).scalar_one()))
         return task
 
-    def ids(self) -> list[str]:
-        """Give the ids of all episodes, in the order of the steps."""
-        query = select(EPISODES.c.id).where(EPISODES.c.run == self.run)
+    def ids(self, phase: str | None = None) -> list[str]:
+        """Give the ids of all episodes, or of those of a phase, in the order of the steps."""
+        mine = EPISODES.c.run == self.run if phase is None else self._phase(phase)
+        query = select(EPISODES.c.id).where(mine)
         query = query.order_by(EPISODES.c.step, EPISODES.c.phase, EPISODES.c.id)
         return [row[0] for row in self._read(lambda c: c.execute(query).all())]
 

@@ -3,11 +3,15 @@
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentrl.cli.replay import recorded
+from agentrl.store.inventory import find_run
 from agentrl.store.lock import RunLock
 from tests.store.conftest import HERE, STEPS, command
 from tests.store.nursery import Nursery
@@ -124,6 +128,23 @@ def test_a_replay_is_the_same_until_the_environment_changes(nursery: Nursery, tw
     changed = ask(nursery, two, "replay", "done", "0-0-train-0-3-0/1", code=1)["divergence"]
     assert changed["turn"] is None and changed["what"] == "the task"
     assert changed["recorded"].replace("price", "cost") == changed["now"]
+
+
+def test_without_an_id_the_first_episode_of_training_is_replayed(nursery: Nursery, two: Path) -> None:
+    first = ask(nursery, two, "replay", "done")
+    assert first["phase"] == "train" and first["episode"].startswith("0-0-train-") and first["same"]
+    other = ask(nursery, two, "replay", "done", "--phase", "after-greedy")
+    assert other["phase"] == "after-greedy" and other["episode"].startswith("eval-test-") and other["same"]
+    code, child = nursery.run("replay", "done", "--phase", "before", folder=two)
+    assert code == 2 and "did you mean 'before-greedy'" in child.err, child.err
+
+
+def test_before_training_the_first_episode_is_one_of_the_measurement(two: Path) -> None:
+    found = find_run("done", two / "runs")
+    with closing(sqlite3.connect(found.path / "run.db")) as database, database:
+        database.execute("delete from episodes where phase = 'train' or phase like 'after%'")
+    phase, episode, task = recorded(found.path, found.config, None, None)
+    assert phase == "before-greedy" and episode.task_id == task.id
 
 
 def test_what_cannot_be_replayed_is_named(nursery: Nursery, two: Path) -> None:
