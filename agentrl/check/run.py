@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import inspect
 import json
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from agentrl.check.lab import Lab
 from agentrl.check.report import CheckResult, Report
 from agentrl.errors import ConfigError, unknown
+from agentrl.reference import importable_name
 from agentrl.registry import EnvSpec, resolve_env
 
 CHECKS = (
@@ -252,21 +249,5 @@ def _target(spec: EnvSpec | type | str) -> EnvSpec:
     if isinstance(spec, str):
         return resolve_env(spec)
     if isinstance(spec, type):
-        return EnvSpec(name=_importable(spec), kind=spec)
+        return EnvSpec(name=importable_name(spec), kind=spec)
     return spec
-
-
-def _importable(kind: type) -> str:
-    if "." in kind.__qualname__:
-        raise ConfigError(
-            f"{kind.__qualname__} is defined inside another object: move it to the top of a file to check it"
-        )
-    module = sys.modules.get(kind.__module__)
-    with contextlib.suppress(ImportError, ValueError):
-        found = importlib.util.find_spec(kind.__module__) if kind.__module__ != "__main__" else None
-        if found is not None and module is not None and found.origin == getattr(module, "__file__", None):
-            return f"{kind.__module__}:{kind.__qualname__}"
-    source = inspect.getsourcefile(kind)
-    if source is None:
-        raise ConfigError(f"{kind.__qualname__} has no source file: write it into one to check it")
-    return f"{Path(source).resolve()}:{kind.__qualname__}"

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,26 @@ def test_without_an_id_the_first_episode_of_training_is_replayed(nursery: Nurser
     assert other["phase"] == "after-greedy" and other["episode"].startswith("eval-test-") and other["same"]
     code, child = nursery.run("replay", "done", "--phase", "before", folder=two)
     assert code == 2 and "did you mean 'before-greedy'" in child.err, child.err
+
+
+@pytest.mark.parametrize("script", ["word.py", "go.py"])
+def test_a_script_and_the_command_line_mean_the_same_run(
+    script: str, nursery: Nursery, checkpoint: Path, place: Path
+) -> None:
+    """The class stands in the script that runs, or is imported by it."""
+    words = command(checkpoint)
+    settings = dict(w.removeprefix("--set=").split("=") for w in words if w.startswith("--set="))
+    arguments = {"model": str(checkpoint), "steps": STEPS, "seed": 3, "run": "x", "settings": settings}
+    imports = "" if script == "word.py" else "from word import Word\n"
+    with (place / script).open("a") as file:
+        file.write(f"{imports}if __name__ == '__main__':\n    from agentrl import train\n")
+        file.write(f"    train(Word, **{arguments})\n")
+    done = subprocess.run([sys.executable, script], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    again, child = nursery.run(*words, folder=place)
+    assert again == 0 and "is finished" in child.out + child.err, child.err
+    assert ask(nursery, place, "replay", "x")["same"]
+    assert ask(nursery, place, "runs", "x")["runs"][0]["env"] == "word.py:Word"
 
 
 def test_before_training_the_first_episode_is_one_of_the_measurement(two: Path) -> None:

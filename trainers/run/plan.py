@@ -15,7 +15,8 @@ from agentrl.checkpoint import Manner
 from agentrl.dialect import check_dialect
 from agentrl.engine.loading import model_folder
 from agentrl.errors import ConfigError, unknown
-from agentrl.registry import EnvSpec, check_settings, resolve_env
+from agentrl.reference import lasting_name
+from agentrl.registry import EnvSpec, check_settings, known_environments, resolve_env
 from agentrl.store.database import check_url
 from agentrl.trainers.checkpoints import CheckpointSettings
 from agentrl.trainers.configure import read_value, with_settings
@@ -235,10 +236,12 @@ def model_files(folder: Path) -> dict[str, str]:
 
 
 def find_env(env: str | type, settings: Mapping[str, Any]) -> EnvSpec:
-    """Find an environment by name, or take its class."""
+    """Find an environment by name, or take its class; whatever led to it, a run goes on under one name."""
     if isinstance(env, str):
-        return resolve_env(env, **settings)
-    name = f"{env.__module__}:{env.__qualname__}"
+        spec = resolve_env(env, **settings)
+        installed = spec.name in known_environments()
+        return spec if installed else replace(spec, name=lasting_name(spec.kind, spec.name))
+    name = lasting_name(env, f"{env.__module__}:{env.__qualname__}")
     check_settings(name, env, settings)
     return EnvSpec(name=name, kind=env, settings=settings)
 
