@@ -37,8 +37,8 @@ def importable_name(kind: type) -> str:
 def lasting_name(kind: Any, otherwise: str) -> str:
     """Name a class the same however it was found: imported, by its file, or in the script that runs.
 
-    Gives `package.module:Class` of a package, else `file.py:Class` as seen from the current folder; `otherwise`
-    where it can be found by neither, as what a notebook defines.
+    Gives `package.module:Class` of a package, else `file.py:Class` as seen from the current folder, and
+    `otherwise` where neither finds it, as what a notebook defines.
     """
     module = sys.modules.get(getattr(kind, "__module__", ""))
     name, file = getattr(kind, "__qualname__", ""), getattr(module, "__file__", None)

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 CONFIG, RESULT, CHECKPOINTS = "config.json", "result.json", "checkpoints"
 STOPPED = "stopped.json"
 """Why the last process gave up, `agentrl.ending.Ending`; gone once the run goes on."""
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,12 @@ def default_name(env: str, algorithm: str, model: str, seed: int) -> str:
 
 
 def open_run(
-    name: str, config: Mapping[str, Any], *, fresh: bool = False, root: Path | None = None
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    fresh: bool = False,
+    root: Path | None = None,
+    tell: Tell = lambda line: None,
 ) -> RunFolder:
     """Make or find a run's folder, lock it and record the configuration; a finished run is only found.
 
@@ -97,6 +103,7 @@ def open_run(
         config: Resolved settings; no secrets.
         fresh: Delete what is there first.
         root: Where runs live; `runs/` in the current folder by default.
+        tell: Is told what could not be deleted.
 
     Raises:
         ConfigError: The name is no file name, the folder holds something else or a run with other settings,
@@ -116,13 +123,13 @@ def open_run(
         folder.mkdir(parents=True, exist_ok=True)
         lock = RunLock(folder)
     try:
-        return _begin(folder, plain, lock, fresh=fresh)
+        return _begin(folder, plain, lock, fresh=fresh, tell=tell)
     except BaseException:
         lock.release()
         raise
 
 
-def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool) -> RunFolder:
+def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool, tell: Tell) -> RunFolder:
     """Look again, now that nobody else can change it, and write down what is asked for."""
     stored = read_config(folder)
     if stored is not None and not fresh:
@@ -137,7 +144,7 @@ def _begin(folder: Path, config: dict[str, Any], lock: RunLock, *, fresh: bool) 
             (folder / name).unlink(missing_ok=True)
         run.write_json(CONFIG, config | {ID: run.id})  # from here on, what lies there is another run's
         if stored is not None:
-            erase(folder, stored, but={LOCK, CONFIG})
+            erase(folder, stored, but={LOCK, CONFIG}, tell=tell)
         sync(folder.parent)
     return run
 
@@ -161,19 +168,32 @@ def folder_of(name: str, root: Path | None = None) -> Path:
     return Path(name) if "/" in name else (root or Path("runs")) / name
 
 
-def erase(folder: Path, config: Mapping[str, Any], *, but: set[str]) -> None:
-    """Remove what a run has written, in its folder and in a database that it shares."""
-    if config.get("store", {}).get("url"):
-        from agentrl.store.store import open_store
+def erase(folder: Path, config: Mapping[str, Any], *, but: set[str], tell: Tell) -> None:
+    """Remove what a run has written, in its folder and in a database that it shares.
 
-        store = open_store(folder, config)
-        store.erase()
-        store.close()
+    Where the database does not answer, which it may never have, the folder is removed even so.
+    """
+    if config.get("store", {}).get("url"):
+        try:
+            _erase_rows(folder, config)
+        except StoreError as error:
+            rows = f"the rows with run = {config[ID]!r}, which {folder} wrote there, stay behind"
+            tell(f"{error.reason}; {rows}")
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name not in but:
             path.unlink()
+
+
+def _erase_rows(folder: Path, config: Mapping[str, Any]) -> None:
+    from agentrl.store.store import open_store
+
+    store = open_store(folder, config)
+    try:
+        store.erase()
+    finally:
+        store.close()
 
 
 def clear_drafts(folder: Path) -> None:

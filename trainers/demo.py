@@ -81,8 +81,8 @@ def run_demo(
     name = f"demo-{seed}" if control is None else f"demo-{control}-{seed}"
     config = plan.config() | {"control": control}
     again = control == "more-sft" or not is_unfinished(name, config)  # its seconds cannot be continued
-    folder = open_run(name, config, fresh=again)
     progress = progress or SilentProgress()
+    folder = open_run(name, config, fresh=again, tell=progress.note)
     with kept(plan, folder, progress) as keeper:
         session = Session(plan=plan, folder=folder, keeper=keeper, progress=progress)
         demo = Demo(session=session, control=control, began=began)

@@ -36,10 +36,13 @@ def run(options: argparse.Namespace, out: Output) -> int:
         raise ConfigError("--remove without a run: name those to be removed, `agentrl runs` lists them")
     found = [find_run(n, root) for n in options.names] if options.names else list_runs(root)
     if options.prune or options.remove:
-        freed = {r.path.name: (prune if options.prune else remove)(r) for r in found}
+        left: list[str] = []
+        freed = {r.path.name: prune(r) if options.prune else remove(r, left.append) for r in found}
         for name, count in freed.items():
             out.say(f"{name}: {size(count)} {'freed' if count else '– nothing to remove'}")
-        out.result({"freed": freed, "bytes": sum(freed.values())})
+        for line in left:
+            out.say(line)
+        out.result({"freed": freed, "bytes": sum(freed.values()), "left": left})
         return 0
     if not found:
         out.say(f"no runs in {root}: `agentrl train code --model tiny` makes one")

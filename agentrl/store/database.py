@@ -91,7 +91,7 @@ def named(place: str) -> Iterator[None]:
 def broken(error: DBAPIError, place: str) -> StoreError:
     """Say what is wrong with a database, and what to do."""
     said = " ".join(str(error.orig).split())
-    return StoreError(f"{place}: {said}: {_remedy(said)}")
+    return StoreError(f"{place}: {said}", _remedy(said))
 
 
 def _remedy(said: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentrl.errors import ConfigError, unknown
-from agentrl.runs import CHECKPOINTS, CONFIG, RESULT, erase, folder_of, read_config, read_json, writable
+from agentrl.runs import CHECKPOINTS, CONFIG, RESULT, Tell, erase, folder_of, read_config, read_json, writable
 from agentrl.store.files import looked_at, size_of
 from agentrl.store.lock import FILE as LOCK
 from agentrl.store.lock import RunLock, holder_of
@@ -113,8 +113,12 @@ def prune(run: RunInfo) -> int:
     return freed
 
 
-def remove(run: RunInfo) -> int:
+def remove(run: RunInfo, tell: Tell) -> int:
     """Remove a whole run, with its rows in a shared database; gives the bytes that became free.
+
+    Args:
+        run: Which one.
+        tell: Is told what stays behind in a database that cannot be reached.
 
     Raises:
         ConfigError: Somebody works on it, or it cannot be written.
@@ -122,7 +126,7 @@ def remove(run: RunInfo) -> int:
     with writable(run.path):
         lock = RunLock(run.path)
         try:
-            erase(run.path, run.config, but={CONFIG, LOCK})
+            erase(run.path, run.config, but={CONFIG, LOCK}, tell=tell)
             shutil.rmtree(run.path)
         finally:
             lock.release()

@@ -13,6 +13,8 @@ from tests.disks import fill, small_disk
 from tests.store.conftest import Outcome, command, outcome
 from tests.store.nursery import Child, Nursery, Point
 
+NOBODY = "postgresql://agentrl@127.0.0.1:1/none"
+"""A database that nobody serves."""
 OPENS_WHERE_IT_CAN = """
 import contextlib
 from agentrl.errors import SandboxUnavailable
@@ -115,6 +117,32 @@ def test_what_was_found_is_kept_where_it_cannot_go_on_now(
     assert kept and kept <= set((place / "runs/x").rglob("*"))
     (place / "refuse").unlink()
     goes_on(nursery, checkpoint, place, undisturbed)
+
+
+def test_a_database_that_never_answered_leaves_no_run(
+    nursery: Nursery, checkpoint: Path, place: Path
+) -> None:
+    said = complaint(*nursery.run(*command(checkpoint, f"--set=store.url={NOBODY}"), folder=place))
+    assert NOBODY in said and "can be reached" in said
+    assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("words", ["fresh", "remove"])
+def test_a_run_whose_database_is_gone_can_be_removed(
+    words: str, stopped: Path, nursery: Nursery, checkpoint: Path, place: Path
+) -> None:
+    config = json.loads((stopped / "config.json").read_text())
+    (stopped / "config.json").write_text(json.dumps(config | {"store": {"url": NOBODY}}))
+    if words == "fresh":
+        code, child = nursery.run(*command(checkpoint, "--fresh"), folder=place)
+        assert (stopped / "result.json").exists()
+    else:
+        code, child = nursery.run("runs", "--remove", "x", "--json", folder=place)
+        assert not stopped.exists()
+        assert NOBODY in json.loads(child.out.splitlines()[-1])["left"][0]
+    said = child.out + child.err
+    assert code == 0 and f"{NOBODY}: " in said and f"run = {config['id']!r}" in said, said
+    assert "same command" not in said
 
 
 def test_two_processes_on_one_run(nursery: Nursery, checkpoint: Path, place: Path) -> None:

@@ -139,7 +139,8 @@ class Keeper:
 def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
     """Hold a run's store and lock; says how to go on; a new run that could not begin leaves nothing."""
     try:
-        keeper = Keeper.open(folder, plan)
+        with nothing_new(folder):
+            keeper = Keeper.open(folder, plan)
         try:
             keeper.greet(progress, plan.recipe.steps)
             yield keeper
@@ -163,6 +164,17 @@ def kept(plan: Plan, folder: RunFolder, progress: Progress) -> Iterator[Keeper]:
             keeper.close()
     finally:
         folder.close()
+
+
+@contextlib.contextmanager
+def nothing_new(folder: RunFolder) -> Iterator[None]:
+    """Leave no new run behind whose store cannot be opened: the same name is free for another one."""
+    try:
+        yield
+    except BaseException:  # also an interrupt while a mistyped host does not answer
+        if folder.new:
+            folder.discard()
+        raise
 
 
 def write_ending(folder: RunFolder, error: Exception, keeper: Keeper) -> None:

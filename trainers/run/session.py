@@ -80,7 +80,7 @@ def train(
     check_name(name)
     if dry_run:
         return asyncio.run(preview(plan, progress))
-    folder = open_run(name, plan.config(), fresh=fresh)
+    folder = open_run(name, plan.config(), fresh=fresh, tell=progress.note)
     if folder.lock is None and folder.result is not None:
         refuse_inspection(folder, inspect)
         progress.note(f"{folder.path} is finished: this is its result; --fresh trains it anew")
