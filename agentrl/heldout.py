@@ -54,6 +54,18 @@ class HeldOut:
         return f"{which}: {few}, so success here says nothing about tasks never seen"
 
 
+def take_once(source: TaskSource, count: int) -> list[Task]:
+    """Give the next `count` tasks, or all that there are: counted twice, one would make intervals narrow."""
+    return source.take(min(count, len(source)))
+
+
+def shortage(name: str, tasks: Sequence[Task], wanted: int) -> str:
+    """Say that an environment has fewer tasks than asked for; '' where it has enough."""
+    if len(tasks) == wanted:
+        return ""
+    return f"{name} has {len(tasks)} {tasks[0].split} tasks, not {wanted}: each is attempted once"
+
+
 def estimated_size(drawn: int, distinct: int) -> float:
     """Estimate how many tasks there are from how many of those drawn at random differ; inf where all do.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from agentrl.contestants import Contestant, contestant, refuse_unused
 from agentrl.evaluation import Attempts, bench_row, named, possible_policies
+from agentrl.heldout import shortage, take_once
 from agentrl.progress import Progress, SilentProgress
 from agentrl.registry import EnvSpec
 from agentrl.stopping import run_stoppable
@@ -30,7 +31,7 @@ def evaluate(
         spec: The environment.
         policies: "random", "valid-random", "expert", folders of models, or "openai:MODEL@URL" for a model
             behind an OpenAI-compatible server; without models what is possible.
-        tasks: How many.
+        tasks: How many; all where there are fewer.
         level: Of the tasks; by default that of the environment's settings, else its lowest.
         split: Of the tasks.
         seed: Of tasks and random choices.
@@ -43,8 +44,10 @@ def evaluate(
             that cannot be made or started or whose expert fails, or a server that nobody answers at.
     """
     level = spec.level(level)
-    chosen = spec.tasks(split, level=level, seed=seed).take(tasks)
+    chosen = take_once(spec.tasks(split, level=level, seed=seed), tasks)
     progress = progress or SilentProgress()
+    if few := shortage(spec.name, chosen, tasks):
+        progress.note(few)
     names = list(policies) if policies is not None else _default_policies(spec, progress)
     refuse_unused(names, settings or {})
     players = [(name, contestant(spec, name, settings or {})) for name in names]

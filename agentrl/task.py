@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 from agentrl.errors import ConfigError, unknown
@@ -91,6 +92,16 @@ class SeededTasks:
         return tasks
 
 
+@lru_cache(maxsize=2)  # this pass and the next, or those of two sources
+def shuffled(count: int, *parts: int | str) -> tuple[int, ...]:
+    """Give the numbers below `count` in an order that follows from names and numbers.
+
+    >>> shuffled(4, "train", 0)
+    (0, 3, 1, 2)
+    """
+    return tuple(sorted(range(count), key=lambda i: derive_seed(*parts, i)))
+
+
 @dataclass(slots=True, kw_only=True)
 class ListedTasks:
     """Tasks of a data set, shuffled anew in every pass by (seed, pass)."""
@@ -109,8 +120,7 @@ class ListedTasks:
     def at(self, position: int) -> Task:
         """Give the task at a position."""
         turn, index = divmod(position, len(self.tasks))
-        order = sorted(range(len(self.tasks)), key=lambda i: derive_seed(self.seed, turn, i))
-        return self.tasks[order[index]]
+        return self.tasks[shuffled(len(self.tasks), self.seed, turn)[index]]
 
     def take(self, count: int) -> list[Task]:
         """Give the next `count` tasks."""

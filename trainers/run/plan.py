@@ -35,7 +35,7 @@ class EvalSettings:
     """How a run measures itself."""
 
     tasks: int = 256
-    """Held-out tasks, the same before and after; each is attempted once sampled and once greedily."""
+    """Held-out tasks, or all there are, the same before and after: each once sampled and once greedily."""
 
     def __post_init__(self) -> None:
         if self.tasks < 1:

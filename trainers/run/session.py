@@ -21,7 +21,7 @@ from agentrl.environment import Environment
 from agentrl.errors import ConfigError
 from agentrl.evaluation import for_its_author, isolation_of
 from agentrl.garbage import spared
-from agentrl.heldout import HeldOut, compare_splits
+from agentrl.heldout import HeldOut, compare_splits, shortage, take_once
 from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
@@ -180,9 +180,12 @@ class Session:
         return student
 
     async def look(self, worker: Worker) -> None:
-        """Say when the tasks that measure are trained on as well."""
+        """Say when the tasks that measure are few, or trained on as well."""
         train = self.plan.spec.tasks("train", level=self.plan.level, seed=self.plan.seed)
-        self.splits = await compare_splits(worker, train, self.held_out("test"))
+        test = self.held_out("test")
+        if few := shortage(self.plan.spec.name, test, self.plan.evaluation.tasks):
+            self.progress.note(few)
+        self.splits = await compare_splits(worker, train, test)
         if self.splits.notice:
             self.progress.note(f"notice: {self.splits.notice}")
 
@@ -259,7 +262,7 @@ class Session:
     def held_out(self, split: Split) -> list[Task]:
         """Give the tasks of measurements: the same ones every time, whatever the seed of the run."""
         tasks = self.plan.spec.tasks(split, level=self.plan.level, seed=EVAL_SEED)
-        return tasks.take(self.plan.evaluation.tasks)
+        return take_once(tasks, self.plan.evaluation.tasks)
 
     async def reinforce(self, student: Student, table: Table, worker: Worker) -> None:
         """Run the loop of reinforcement learning."""

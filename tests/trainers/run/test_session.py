@@ -16,6 +16,7 @@ from agentrl.errors import ConfigError
 from agentrl.message import Action, answer, call
 from agentrl.registry import EnvSpec
 from agentrl.store.store import Store
+from agentrl.task import ListedTasks, Split, Task, TaskSource
 from agentrl.toolenv import ToolEnv
 from agentrl.toolkit import tool
 from agentrl.trainers.run.plan import make_plan
@@ -59,6 +60,15 @@ class Length(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         return "", len(action) / 50, True, False, {"correct": len(action) > 20}
+
+
+class Listed(Length):
+    """Has three tasks of each split."""
+
+    @staticmethod
+    def tasks(split: Split, *, level: int, seed: int) -> TaskSource:
+        tasks = (Task(id=f"{split}-{i}", split=split, level=0, seed=i) for i in range(3))
+        return ListedTasks(tasks=tuple(tasks), seed=seed)
 
 
 class NotANumber(Shop):
@@ -174,6 +184,16 @@ def test_a_checkpoint_is_trained_saved_and_found_again(checkpoint: Path, here: P
     assert again == json.loads(json.dumps(result)) and "is finished" in notes.lines[-1] and notes.steps == 2
     with pytest.raises(ConfigError, match="seed: 0 → 1"):
         train(LENGTH, **arguments, seed=1)
+
+
+def test_a_run_measures_no_task_twice(checkpoint: Path, here: Path) -> None:
+    notes = Notes()
+    train(f"{__file__}:Listed", model=str(checkpoint), steps=1, run="x", settings=SMALL, progress=notes)
+    assert any(line.endswith("has 3 test tasks, not 4: each is attempted once") for line in notes.lines)
+    assert any(line.startswith("before: 3 test tasks:") for line in notes.lines)
+    store = Store(here / "runs/x", run=json.loads((here / "runs/x/config.json").read_text())["id"])
+    assert len(store.groups(phase="before-sampled", step=0)) == 3
+    store.close()
 
 
 def test_inspect_shows_every_token_of_a_group(checkpoint: Path, here: Path) -> None:
