@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from agentrl.progress import Progress, progress_for
@@ -54,12 +52,6 @@ class GRPOTrainer:
             ConfigError: The model cannot learn the demonstrations, or every episode fails.
             FailureBudgetSpent: Too much of the infrastructure failed.
         """
-        if not _inside_a_loop():
-            return self._train()
-        with ThreadPoolExecutor(1) as pool:  # a notebook's cell runs inside a loop of its own
-            return pool.submit(self._train).result()
-
-    def _train(self) -> dict[str, Any]:
         progress = self._progress or progress_for(sys.stdout)
         try:
             return train(
@@ -74,11 +66,3 @@ class GRPOTrainer:
             )
         finally:
             progress.close()
-
-
-def _inside_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections import Counter
@@ -79,7 +78,7 @@ def train(
     name = run or default_name(plan.spec.name, plan.recipe.name, model, seed)
     check_name(name)
     if dry_run:
-        return asyncio.run(preview(plan, progress))
+        return run_stoppable(preview(plan, progress))
     folder = open_run(name, plan.config(), fresh=fresh, tell=progress.note)
     if folder.lock is None and folder.result is not None:
         refuse_inspection(folder, inspect)

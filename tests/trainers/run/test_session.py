@@ -220,6 +220,20 @@ def test_a_dry_run_makes_nothing(settings: dict[str, Any], checkpoint: Path, her
     assert not list(here.iterdir())
 
 
+def test_a_notebook_trains_as_a_script_does(checkpoint: Path, here: Path) -> None:
+    """Its cells run inside an event loop."""
+
+    def call(name: str) -> dict[str, Any]:
+        settings = SMALL | {"learning_rate": 0.01, "rollout.max_episodes": 1}
+        train(LENGTH, model=str(checkpoint), steps=1, settings=settings, dry_run=True)
+        return train(LENGTH, model=str(checkpoint), steps=1, run=name, settings=settings)
+
+    async def cell() -> dict[str, Any]:
+        return call("cell")
+
+    assert asyncio.run(cell())["weights_sha256"] == call("script")["weights_sha256"]
+
+
 def test_an_adapter_is_trained_and_merged(checkpoint: Path, here: Path) -> None:
     """The weights of the run are those of an ordinary folder, and they moved."""
     settings = SMALL | {"update.lora_rank": 4, "learning_rate": 0.01, "update.path": "shared"}
