@@ -16,12 +16,12 @@ from agentrl.engine.protocol import Sampling
 from agentrl.engine.sampling import BLOCK, LARGE_BLOCK
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
-from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
 from agentrl.trainers.passes.head import CHUNK, output_head
 from agentrl.trainers.passes.simulate import Simulated, simulate
+from agentrl.trainers.policy import plan_minibatches
 from agentrl.trainers.recipe import Recipe
 from agentrl.trainers.run.plan import Plan
 from agentrl.trainers.run.student import Student
@@ -77,8 +77,11 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
 
 
 async def play_groups(student: Student, plan: Plan, worker: Worker) -> list[list[Row]]:
-    """Play the first groups of a run; gives the rows that training would see."""
-    table = student.serve()
+    """Play the first groups of a run by its own strategy; gives the rows that training would see."""
+    table, rollout = student.serve(), plan.rollout
+    strategy = plan.strategy.make(
+        table=table, new_env=worker.new, max_episodes=rollout.max_episodes, retries=rollout.retries
+    )
     work = [
         WorkItem(
             task=task,
@@ -90,10 +93,13 @@ async def play_groups(student: Student, plan: Plan, worker: Worker) -> list[list
         for number, task in enumerate(first_tasks(plan))
     ]
     try:
-        groups = [g async for g in Independent(table=table, new_env=worker.new).collect(work)]
+        groups = [group async for group in strategy.collect(work)]
     finally:
         await table.engine.close()
-    found = [[Row.of(context) for e in group.whole for context in e.contexts] for group in groups]
+    found = [
+        [Row.of(context, episode=number) for number, e in enumerate(group.whole) for context in e.contexts]
+        for group in groups
+    ]
     found = [rows for rows in ([r for r in rows if len(r.positions)] for rows in found) if rows]
     if not found:
         failures = [e.failure for group in groups for e in group.episodes if e.failure is not None]
@@ -112,16 +118,17 @@ async def show_groups(tiny: Tiny, plan: Plan, worker: Worker) -> list[list[Row]]
     env = worker.new()
     try:
         groups = [await play_many(worker, make, [task] * size, tolerant=True) for task in first_tasks(plan)]
-        rows = [[Row.of(context_of(e, env, tiny.dialect)) for e in played] for played in groups if played]
-        return [[unlike(row, number, len(tiny.tokenizer)) for number, row in enumerate(r)] for r in rows]
+        contexts = [[context_of(e, env, tiny.dialect) for e in played] for played in groups if played]
+        rows = [[Row.of(context, episode=n) for n, context in enumerate(group)] for group in contexts]
+        return [[unlike(row, len(tiny.tokenizer)) for row in group] for group in rows]
     finally:
         await env.close()
 
 
-def unlike(row: Row, number: int, vocabulary: int) -> Row:
+def unlike(row: Row, vocabulary: int) -> Row:
     """Make an expert's attempt differ from the others behind the prompt, as a policy's attempts do."""
     ids, begin = row.ids.copy(), int(row.positions[0])
-    ids[begin:] = (ids[begin:] + number) % vocabulary
+    ids[begin:] = (ids[begin:] + row.episode) % vocabulary
     return replace(row, ids=ids)
 
 
@@ -134,16 +141,22 @@ def first_tasks(plan: Plan) -> list[Task]:
 def filled(groups: Sequence[Sequence[Row]], student: Student, plan: Plan) -> list[Row]:
     """Give rows as a minibatch has them, as many as fill a pass, each group with tokens of its own."""
     recipe, vocabulary = plan.recipe, len(student.model.get_output_embeddings().weight)
-    whole = recipe.forward_spec().scope == "group"
-    count = max(1, recipe.groups_per_step // recipe.minibatches) if whole else recipe.groups_per_step
-    found: list[Row] = []
-    for index in range(count):
-        moved, rows = index // len(groups), groups[index % len(groups)]
-        members = rows if whole else rows[:: recipe.minibatches]  # episodes are dealt out one by one
-        found += [replace(row, ids=(row.ids + moved) % vocabulary) for row in members]
-        if sum(map(len, found)) > 2 * plan.update.max_tokens:
+    rows: list[Row] = []
+    for index in range(recipe.groups_per_step):
+        moved, first = index // len(groups), index * recipe.group_size
+        rows += [
+            replace(row, ids=(row.ids + moved) % vocabulary, episode=first + row.episode)
+            for row in groups[index % len(groups)]
+        ]
+        if (
+            index + 1 >= recipe.minibatches
+            and sum(map(len, rows)) > 2 * plan.update.max_tokens * recipe.minibatches
+        ):
             break
-    return found
+    episodes = sorted({row.episode for row in rows})
+    group_of = [e // recipe.group_size for e in range(episodes[-1] + 1)]
+    _, chosen = plan_minibatches(rows, episodes, group_of, recipe, seed=plan.seed)[0]
+    return [rows[i] for i in chosen]
 
 
 def passes_of(recipe: Recipe, num_rows: int) -> float:

@@ -12,7 +12,9 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from agentrl import ToolEnv
+from agentrl import ToolEnv, tool
+from agentrl.environment import StepResult
+from agentrl.message import Action, call
 from agentrl.trainers.passes.simulate import counter
 from agentrl.trainers.run.saving import save_folder
 from agentrl.trainers.run.session import train
@@ -30,7 +32,24 @@ class Rambling(ToolEnv):
         return (len(answer) % 7) / 7
 
 
+class Looking(Rambling):
+    """Takes whatever is said in the first turns for a call, so that trees of an untrained model fork."""
+
+    max_turns = 8
+
+    @tool
+    def look(self) -> str:
+        """Look around."""
+        return "say something of words"
+
+    async def act(self, action: Action) -> StepResult:
+        assert self._play is not None
+        last = self._play.turn + 1 == self.max_turns
+        return await super().act(Action(text=action.text) if last else call("look"))
+
+
 NAME = f"{__file__}:Rambling"
+LOOKING = f"{__file__}:Looking"
 PEAK = """
 import json, re, sys
 from pathlib import Path
@@ -75,14 +94,36 @@ def test_the_operations_of_a_step(
     """Within 20 % of what is counted while the steps run, passes that only score included."""
     monkeypatch.chdir(tmp_path)
     small = {"groups_per_step": 12, "rollout.max_tokens_per_turn": 32, "eval.tasks": 4}
-    asked: dict[str, Any] = {"model": checkpoint, "steps": 2, "settings": small | settings}
-    said = train(NAME, dry_run=True, **asked)
+    said, taken = said_and_taken(NAME, checkpoint, small | settings, monkeypatch)
+    assert said == pytest.approx(taken, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"update.path": "shared"}, {"minibatches": 1, "kl": 0.1, "kl_in": "loss"}], ids=["", "whole"]
+)
+def test_the_operations_of_a_step_of_trees(
+    settings: dict[str, Any], checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What leaves have in common is computed once, so the groups played are those of the run's strategy."""
+    monkeypatch.chdir(tmp_path)
+    tree = {"rollout.strategy": "tree", "strategy.initial": 2, "strategy.fork_chance": 0.3, "group_size": 8}
+    small = {"groups_per_step": 4, "rollout.max_tokens_per_turn": 16, "eval.tasks": 1}
+    said, taken = said_and_taken(LOOKING, checkpoint, tree | small | settings, monkeypatch)
+    assert said == pytest.approx(taken, rel=0.2)
+
+
+def said_and_taken(
+    name: str, model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> tuple[float, float]:
+    """Give the operations of two steps, as `--dry-run` says and as they are counted while the steps run."""
+    asked: dict[str, Any] = {"model": model, "steps": 2, "settings": settings}
+    said = train(name, dry_run=True, **asked)
     taken: list[int] = []
-    for name in ("annotate", "policy_step"):
-        monkeypatch.setattr(Updater, name, counting(getattr(Updater, name), taken))
-    result = train(NAME, **asked)
+    for part in ("annotate", "policy_step"):
+        monkeypatch.setattr(Updater, part, counting(getattr(Updater, part), taken))
+    result = train(name, **asked)
     assert result["failures"] == {} and len(taken) == 4
-    assert 2 * said["train_flops_per_step"] == pytest.approx(sum(taken), rel=0.2)
+    return 2 * said["train_flops_per_step"], sum(taken)
 
 
 @pytest.mark.long
