@@ -211,12 +211,11 @@ class Running:
         self.correct = result.correct
 
     def _ended(self, result: StepResult) -> bool:
-        allowed = self.table.limits.max_turns or getattr(self.env, "max_turns", None) or DEFAULT_TURNS
         if result.terminated:
             self.finish = "terminated"
         elif result.truncated:
             self.finish = "truncated"
-        elif len(self.turns) >= allowed:
+        elif len(self.turns) >= turns_allowed(self.table.limits, self.env):
             self.finish = "max_turns"
         if self.finish in ("truncated", "max_turns"):
             self.correct = bool(self.correct)
@@ -290,6 +289,11 @@ class Running:
             num_shared_turns=self.num_shared_turns,
             isolation=str(getattr(self.env, "isolation", "")),
         )
+
+
+def turns_allowed(limits: Limits, env: Environment) -> int:
+    """Give the turns after which an episode ends that has not ended by itself."""
+    return limits.max_turns or getattr(env, "max_turns", None) or DEFAULT_TURNS
 
 
 def own_ids(context: Context, turn: int) -> Ids:

@@ -17,6 +17,7 @@ from agentrl.engine.sampling import BLOCK, LARGE_BLOCK
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
 from agentrl.rollout.protocol import WorkItem
+from agentrl.rollout.running import turns_allowed
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
 from agentrl.trainers.passes.head import CHUNK, output_head
@@ -48,8 +49,9 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
     """Play a few groups as the first step would, and say what a run of such episodes takes.
 
     Gives parameters, memory in MiB by purpose, the operations of a step's training, and the episodes and
-    sampled tokens of the whole run; the process's memory where no warm start, which takes more, comes before.
-    The operations are those of a step in which every episode teaches.
+    sampled tokens of all steps; the process's memory where no warm start, which takes more, comes before.
+    The operations are those of a step in which every episode teaches; at most, every step samples as often as
+    the recipe allows. Attempts that are made again and measurements are not counted.
 
     Args:
         tiny: A model without a warm start plays nothing like what will be trained on: its expert does.
@@ -64,6 +66,7 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
     memory = memory_of(student, plan, found, max(len(row) for rows in groups for row in rows))
     counted = sum(len(row) for rows in groups for row in rows) / (len(groups) * recipe.group_size) * episodes
     num_rows = round(sum(map(len, groups)) / (len(groups) * recipe.group_size) * episodes)
+    most = recipe.steps * episodes * recipe.max_generations
     process = {} if tiny else {"process_mib": round((resident_bytes() + added(memory)) / 2**20, 1)}
     return process | {
         "parameters": student.num_parameters,
@@ -72,7 +75,8 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
         "tokens_per_step": round(counted),
         "train_flops_per_step": found.flops / found.num_fed * counted * passes_of(recipe, num_rows),
         "episodes": recipe.steps * episodes,
-        "sampled_tokens_at_most": recipe.steps * episodes * tokens_at_most(student),
+        "episodes_at_most": most,
+        "sampled_tokens_at_most": most * await tokens_at_most(student, worker),
     }
 
 
@@ -245,6 +249,10 @@ def resident_bytes() -> int:
     return 0 if found is None else int(found[1]) * 1024
 
 
-def tokens_at_most(student: Student) -> int:
+async def tokens_at_most(student: Student, worker: Worker) -> int:
     """Give the most tokens that an episode can sample."""
-    return (student.limits.max_turns or 16) * student.limits.max_tokens_per_turn
+    env = worker.new()
+    try:
+        return turns_allowed(student.limits, env) * student.limits.max_tokens_per_turn
+    finally:
+        await env.close()

@@ -48,6 +48,15 @@ class Looking(Rambling):
         return await super().act(Action(text=action.text) if last else call("look"))
 
 
+class Unpaid(Looking):
+    """Pays nothing, so that every group is flat, and lets one go on for long."""
+
+    max_turns = 20
+
+    def reward(self, answer: str) -> float:
+        return 0.0
+
+
 NAME = f"{__file__}:Rambling"
 LOOKING = f"{__file__}:Looking"
 PEAK = """
@@ -124,6 +133,18 @@ def said_and_taken(
     result = train(name, **asked)
     assert result["failures"] == {} and len(taken) == 4
     return 2 * said["train_flops_per_step"], sum(taken)
+
+
+def test_the_most_that_is_sampled(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups in the place of flat ones count, and an episode has the turns that the environment names."""
+    monkeypatch.chdir(tmp_path)
+    small = {"groups_per_step": 2, "group_size": 2, "rollout.max_tokens_per_turn": 2, "eval.tasks": 1}
+    asked: dict[str, Any] = {"model": checkpoint, "algorithm": "dapo", "steps": 2}
+    asked["settings"] = small | {"max_generations": 3}
+    said = train(f"{__file__}:Unpaid", dry_run=True, **asked)
+    result = train(f"{__file__}:Unpaid", **asked)
+    assert (said["episodes"], said["episodes_at_most"]) == (8, 24) and result["episodes"] == 24
+    assert said["sampled_tokens_at_most"] == 24 * 20 * 2
 
 
 @pytest.mark.long
