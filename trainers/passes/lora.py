@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from agentrl.errors import ConfigError
 
 ADAPTER = "default"
+MERGED = ".base_layer.weight"
+"""What the name of a weight ends with that the adapter is added to."""
 
 
 class Adapter:
@@ -53,7 +55,7 @@ class Adapter:
             if ".lora_" in name:
                 continue
             value = parameter.detach()
-            if owner and leaf == "weight":
+            if name.endswith(MERGED):
                 value = value + layers[owner].get_delta_weight(ADAPTER).detach()
             found[f"{owner}.{leaf}" if owner else name] = value
         return found

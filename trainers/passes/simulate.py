@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from agentrl.trainers.batch import Row
 from agentrl.trainers.passes.forward import Forward
-from agentrl.trainers.passes.lora import Adapter
+from agentrl.trainers.passes.lora import MERGED, Adapter
 from agentrl.trainers.passes.planning import Pass
 from agentrl.trainers.passes.settings import UpdateSettings
 
@@ -35,6 +35,8 @@ class Simulated:
     """Tokens of the rows."""
     num_trained: int
     """Numbers that the optimiser moves."""
+    num_merged: int
+    """Weights that an adapter is added to where they are handed over; 0 without one."""
     flops: float
     """Of matrix products and attention; a masked pair of query and key counts like any other."""
     peak_bytes: int
@@ -57,9 +59,11 @@ def simulate(model: Any, rows: Sequence[Row], update: UpdateSettings) -> Simulat
         forward.model.zero_grad()
         with counter() as flops:  # by itself: its hooks on modules keep tensors alive
             run_all(forward, passes)
+    weights = dict(forward.model.named_parameters())
     return Simulated(
         num_fed=sum(map(len, rows)),
-        num_trained=sum(p.numel() for p in forward.model.parameters() if p.requires_grad),
+        num_trained=sum(p.numel() for p in weights.values() if p.requires_grad),
+        num_merged=sum(p.numel() for name, p in weights.items() if name.endswith(MERGED)),
         flops=float(flops.get_total_flops()),
         peak_bytes=held.most,
     )

@@ -181,7 +181,8 @@ def passes_of(recipe: Recipe, num_rows: int) -> float:
 def memory_of(student: Student, plan: Plan, found: Simulated, longest: int) -> dict[str, int]:
     """Give bytes by purpose; an engine's cache of keys and values is that of episodes of `longest` tokens.
 
-    A checkpoint takes none: it is written straight from the tensors.
+    A checkpoint takes none: it is written straight from the tensors. With an adapter those, and what an
+    engine is given, are copies of the weights that it is added to, between two training passes.
     """
     weight = next(student.model.parameters())
     weights, gradients = (
@@ -197,11 +198,15 @@ def memory_of(student: Student, plan: Plan, found: Simulated, longest: int) -> d
         "gradients": gradients,
         "optimiser": found.num_trained * ADAM_BYTES,
         "training_pass": max(0, found.peak_bytes - gradients),
+        "merged": found.num_merged * weight.element_size(),
         "kv_cache": cache_bytes(student, plan, longest),
         "engine_logits": logit_bytes(student, plan),
         "allocator": kept_bytes(student, found),
     }
-    return memory | {"total": sum(memory.values())}
+    total = sum(memory.values())
+    if weight.device.type != "cpu":  # what a pass has freed is taken for the copies; glibc keeps most of it
+        total -= min(memory["training_pass"], memory["merged"])
+    return memory | {"total": total}
 
 
 def added(memory: dict[str, int]) -> int:

@@ -147,15 +147,29 @@ def test_the_most_that_is_sampled(checkpoint: str, tmp_path: Path, monkeypatch: 
     assert said["sampled_tokens_at_most"] == 24 * 20 * 2
 
 
+MIDDLE = {"vocab_size": 8000, "hidden_size": 256, "num_hidden_layers": 4}
+LARGE = {"vocab_size": 2000, "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 4}
+
+
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "shape", [{"vocab_size": 8000, "hidden_size": 256, "num_hidden_layers": 4}, {"vocab_size": 30000}]
+    ("shape", "more"),
+    [
+        (MIDDLE, {}),
+        ({"vocab_size": 30000}, {}),
+        (MIDDLE, {"update.checkpointing": True}),
+        (MIDDLE, {"update.precision": "bf16"}),
+        (MIDDLE, {"kl": 0.1, "kl_in": "loss"}),
+        (LARGE, {"update.lora_rank": 16, "update.checkpointing": True, "groups_per_step": 1}),
+    ],
+    ids=["plain", "vocabulary", "checkpoints", "bf16", "reference", "adapter"],
 )
-def test_the_memory_of_a_run(shape: dict[str, int], tmp_path: Path) -> None:
+def test_the_memory_of_a_run(shape: dict[str, int], more: dict[str, Any], tmp_path: Path) -> None:
     """Within 20 % of the most that the run then holds, each in a process of its own."""
     folder = saved(tmp_path / "model", **shape)
     settings = {"groups_per_step": 6, "group_size": 4, "rollout.max_tokens_per_turn": 48, "eval.tasks": 4}
-    asked = {"model": folder, "steps": 2, "settings": settings}
+    asked = {"model": folder, "steps": 2, "settings": settings | more}
     said = in_process(tmp_path, asked | {"dry_run": True})["said"]
     assert said == pytest.approx(in_process(tmp_path, asked)["peak"], rel=0.2)
 

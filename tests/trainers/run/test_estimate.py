@@ -40,7 +40,12 @@ def test_a_simulated_pass_takes_what_the_real_one_takes(update: UpdateSettings) 
     real = copy.deepcopy(model)
     forward = update.forward(real)
     if update.lora_rank:
-        Adapter(real, rank=update.lora_rank, alpha=update.alpha, seed=0)
+        adapter = Adapter(real, rank=update.lora_rank, alpha=update.alpha, seed=0)
+        own = {p.data_ptr() for p in real.parameters()}
+        merged = [t for t in adapter.named_tensors().values() if t.data_ptr() not in own]
+        assert found.num_merged == sum(t.numel() for t in merged) > found.num_trained
+    else:
+        assert found.num_merged == 0
 
     def work() -> None:
         for one in forward.passes(rows):
