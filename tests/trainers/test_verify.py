@@ -25,10 +25,11 @@ from agentrl.trainers.batch import Row
 from agentrl.trainers.grpo import grpo
 from agentrl.trainers.parts import Mismatch
 from agentrl.trainers.passes.forward import Forward, Precision
+from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.run.loop import Loop
 from agentrl.trainers.updater import Updater
 from agentrl.trainers.verify import LIMITS, Verifier, WeightsDiffer
-from tests.trainers.making import VOCABULARY, episode, small_model
+from tests.trainers.making import VOCABULARY, context, episode, small_model
 
 FIRST, SECOND = (f"model.layers.{i}.self_attn.q_proj.weight" for i in (0, 1))
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -136,6 +137,38 @@ def test_a_checksum_names_the_tensor(change: Any, words: str | None, dtype: torc
         asyncio.run(run())
     else:
         with pytest.raises(WeightsDiffer, match=words):
+            asyncio.run(run())
+
+
+def stale_adapter(named: dict[str, Tensor], model: Any) -> Mapping[str, Tensor]:
+    """The engine goes on with the adapter that it was given first."""
+    old = {name: p.detach().clone() for name, p in model.named_parameters()}
+    return {name: old[name] if "_proj." in name else value for name, value in named.items()}
+
+
+@pytest.mark.parametrize("change", [honest, stale_adapter])
+def test_an_adapter_that_was_not_taken_is_named(change: Any) -> None:
+    """What is handed over is what the model is with its adapter, which two steps have moved."""
+    updater = Updater(
+        small_model(), grpo(learning_rate=1e-2).optimiser, total_steps=2, update=UpdateSettings(lora_rank=2)
+    )
+
+    async def run() -> None:
+        engine = Sabotaged(small_model(), capacity_rows=2)
+        engine.change = honest
+        verifier, rows = Verifier(), [Row.of(context(seed, [3])) for seed in range(4)]
+        try:
+            for version in (1, 2):
+                updater.sft_step(rows)
+                await verifier.publish(engine, updater.named_tensors(), version)
+                engine.change = change
+        finally:
+            await engine.close()
+
+    if change is honest:
+        asyncio.run(run())
+    else:
+        with pytest.raises(WeightsDiffer, match=rf"version 2: '{FIRST}' still has its earlier values"):
             asyncio.run(run())
 
 
