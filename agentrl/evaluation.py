@@ -18,7 +18,8 @@ from agentrl.policies import Policy, play
 from agentrl.registry import EnvSpec, Worker
 from agentrl.rollout.attempt import not_started
 from agentrl.rollout.closing import close_quietly
-from agentrl.rollout.protocol import RolloutStrategy, WorkItem
+from agentrl.rollout.protocol import Limits, RolloutStrategy, WorkItem
+from agentrl.rollout.watchdog import Watchdog
 from agentrl.task import Split, Task, derive_seed
 
 
@@ -122,15 +123,18 @@ async def evaluate_policy(
     seed: int = 0,
     at_once: int = 64,
     watch: Watcher | None = None,
+    limits: Limits | None = None,
+    watchdog: Watchdog | None = None,
 ) -> list[Episode]:
     """Let a policy without a model attempt each task once."""
     waiting = iter(enumerate(tasks))  # no task of asyncio for each: cancelling 100,000 takes minutes
     played: dict[int, Episode] = {}
+    watchdog = watchdog or Watchdog()
 
     async def one(task: Task) -> Episode:
         env = worker.new()
         try:
-            episode = await play(env, task, policy, seed=seed)
+            episode = await play(env, task, policy, seed=seed, limits=limits, watchdog=watchdog)
         except InfrastructureError as error:
             episode = not_started(error, id=task.id, task=task, group_id=task.id, isolation=env.isolation)
         finally:

@@ -14,6 +14,9 @@ from agentrl.environment import Observation, StepResult
 from agentrl.episode import Episode, Failure, Finish, Turn
 from agentrl.errors import ConfigError, InfrastructureError, unknown
 from agentrl.message import Action, Call
+from agentrl.rollout.protocol import Limits
+from agentrl.rollout.timed import Timed
+from agentrl.rollout.watchdog import Watchdog
 from agentrl.task import Task
 from agentrl.toolkit import Parameter, ToolSpec
 
@@ -139,18 +142,32 @@ def policy_named(name: str, raw: Callable[[], Any]) -> Policy:
     return simple[name]()
 
 
-async def play(env: Adapter, task: Task, policy: Policy, *, max_turns: int = 64, seed: int = 0) -> Episode:
-    """Play one episode without a model; it has turns but no tokens."""
+async def play(
+    env: Adapter,
+    task: Task,
+    policy: Policy,
+    *,
+    seed: int = 0,
+    limits: Limits | None = None,
+    watchdog: Watchdog | None = None,
+) -> Episode:
+    """Play one episode without a model; it has turns but no tokens.
+
+    Raises:
+        InfrastructureError: The environment did not start, in time or at all; later failures are data.
+    """
+    limits = limits or Limits()
+    timed = Timed(env=env, id=task.id, limits=limits, watchdog=watchdog or Watchdog())
     rng = np.random.default_rng([task.seed, seed])
     turns: list[Turn] = []
     failure: Failure | None = None
-    last = StepResult(observation=await env.start(task))
+    last = StepResult(observation=await timed.start(task))
     first, reward, full = last.observation, 0.0, False
     try:
-        while not last.done and len(turns) < max_turns:
+        while not last.done and len(turns) < limits.turns_of(env):
             seen = Seen(system=env.system, tools=env.tools, first=first, turns=turns)
             action = await policy.act(seen, rng)
-            last = await env.act(action)
+            last = await timed.act(action)
             reward += last.reward
             turns.append(as_turn(len(turns), action, last))
     except OutOfContext:

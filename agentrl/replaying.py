@@ -9,6 +9,8 @@ from typing import Any
 from agentrl.environment import Environment, StepResult
 from agentrl.episode import Episode, Turn
 from agentrl.inspection import describe_action
+from agentrl.rollout.protocol import Limits
+from agentrl.rollout.timed import Timed
 from agentrl.task import Task
 
 
@@ -32,17 +34,20 @@ class Divergence:
         return f"{where}: {self.what} was {self.recorded!r} and is {self.now!r}"
 
 
-async def replay(env: Environment, task: Task, episode: Episode) -> Divergence | None:
+async def replay(
+    env: Environment, task: Task, episode: Episode, *, limits: Limits | None = None
+) -> Divergence | None:
     """Play the recorded actions; gives the first difference in what the environment answered, or None.
 
     Raises:
-        InfrastructureError: The environment failed where it had not failed when it was recorded.
+        InfrastructureError: The environment failed where it had not failed when it was recorded, or hangs.
     """
-    first = await env.start(task)
+    timed = Timed(env=env, id=episode.id, limits=limits or Limits())
+    first = await timed.start(task)
     if first != episode.first:
         return Divergence(turn=None, action="", what="the task", recorded=episode.first.text, now=first.text)
     for turn in episode.turns:
-        result = await env.act(turn.action)
+        result = await timed.act(turn.action)
         last = turn is episode.turns[-1]
         for what, recorded, now in facts(turn, result, episode, last=last):
             if recorded != now:

@@ -11,13 +11,16 @@ from agentrl.episode import Group
 from agentrl.errors import ConfigError
 from agentrl.task import Task
 
+DEFAULT_TURNS = 64
+"""Turns of an environment where neither it nor the caller names a limit."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What ends an episode; the two deadlines are failures of the infrastructure, the rest are outcomes."""
 
     max_turns: int | None = None
-    """None: what the environment names, else 16."""
+    """None: what the environment names, else 64."""
     max_tokens_per_turn: int = 128
     max_context: int | None = None
     """Tokens of one context; None: what the engine can hold."""
@@ -32,6 +35,10 @@ class Limits:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: need more than 0")
+
+    def turns_of(self, env: object) -> int:
+        """Give how many turns an episode of an environment may have."""
+        return self.max_turns or getattr(env, "max_turns", None) or DEFAULT_TURNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,22 +10,20 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from agentrl.aio import bounded
 from agentrl.dialect.protocol import Dialect, Encoded, Exchange, RewritesEarlierTurns, Rewriting
 from agentrl.engine.complete import complete
 from agentrl.engine.protocol import Completion, Engine, Sampling
 from agentrl.environment import Environment, Observation, StepResult
 from agentrl.episode import Context, Episode, Failure, Finish, Ids, Kind, Origin, Segment, Turn, as_ids
-from agentrl.errors import ConfigError, DeadlineError, EngineError, InfrastructureError
+from agentrl.errors import ConfigError, EngineError, InfrastructureError
 from agentrl.message import Action
 from agentrl.rollout.closing import close_quietly
 from agentrl.rollout.protocol import Limits
+from agentrl.rollout.timed import STARTING, acting, answered, cpu_seconds_of, place_of
 from agentrl.rollout.watchdog import Watchdog
 from agentrl.task import Task, derive_seed
 
 Result = TypeVar("Result")
-DEFAULT_TURNS = 16
-"""Turns of an environment that names no limit of its own."""
 OWN: frozenset[Kind] = frozenset({"action", "forced"})
 """What stands in the agent's own turn."""
 
@@ -98,11 +96,11 @@ class Running:
     @property
     def place(self) -> str:
         """Where it stands, in words."""
-        return f"episode {self.id}, turn {len(self.turns)}, {self.doing}"
+        return place_of(self.id, len(self.turns), self.doing)
 
     def cpu_seconds(self) -> float:
         """Processor time of the environment's latest call; 0 where it does not say."""
-        return float(getattr(self.env, "cpu_seconds", 0.0))
+        return cpu_seconds_of(self.env)
 
     @property
     def turn_ids(self) -> list[int]:
@@ -120,7 +118,7 @@ class Running:
 
     async def start(self) -> None:
         """Begin the task and write the prompt."""
-        self.doing = "the environment's start"
+        self.doing = STARTING
         limits = self.table.limits
         self.first = await within(self.env.start(self.task), limits.turn_seconds, self)
         written = self.table.dialect.prompt(self.env.system, self.env.tools, self.first.parts)
@@ -146,9 +144,7 @@ class Running:
         )
         generated = time.perf_counter()
         action = self.read(completion)
-        self.doing = (
-            "tool " + ", ".join(repr(c.name) for c in action.calls) if action.calls else "the environment"
-        )
+        self.doing = acting(action)
         result = await within(self.env.act(action), self.table.limits.turn_seconds, self)
         seconds = generated - began, time.perf_counter() - generated
         self._record(turn, action, result, seconds, cut_off=completion.finish == "length")
@@ -215,7 +211,7 @@ class Running:
             self.finish = "terminated"
         elif result.truncated:
             self.finish = "truncated"
-        elif len(self.turns) >= turns_allowed(self.table.limits, self.env):
+        elif len(self.turns) >= self.table.limits.turns_of(self.env):
             self.finish = "max_turns"
         if self.finish in ("truncated", "max_turns"):
             self.correct = bool(self.correct)
@@ -291,11 +287,6 @@ class Running:
         )
 
 
-def turns_allowed(limits: Limits, env: Environment) -> int:
-    """Give the turns after which an episode ends that has not ended by itself."""
-    return limits.max_turns or getattr(env, "max_turns", None) or DEFAULT_TURNS
-
-
 def own_ids(context: Context, turn: int) -> Ids:
     """Give the agent's own tokens of a turn."""
     own = [s.ids for s in context.segments if s.kind in OWN and s.turn == turn]
@@ -316,10 +307,5 @@ async def within(awaitable: Awaitable[Result], seconds: float, episode: Running)
     Raises:
         DeadlineError: Names the episode, the turn and what it waited for.
     """
-    with episode.table.watchdog.watch(lambda: episode.place, seconds, used=episode.cpu_seconds) as timer:
-        try:
-            return await bounded(awaitable, timer)
-        except TimeoutError as error:
-            if not timer.expired():
-                raise
-            raise DeadlineError(f"{episode.place}: no answer within {seconds:g} s") from error
+    watchdog = episode.table.watchdog
+    return await answered(awaitable, seconds, watchdog, lambda: episode.place, used=episode.cpu_seconds)

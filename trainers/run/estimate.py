@@ -17,7 +17,6 @@ from agentrl.engine.sampling import BLOCK, LARGE_BLOCK
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
 from agentrl.rollout.protocol import WorkItem
-from agentrl.rollout.running import turns_allowed
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
 from agentrl.trainers.passes.head import CHUNK, output_head
@@ -121,7 +120,10 @@ async def show_groups(tiny: Tiny, plan: Plan, worker: Worker) -> list[list[Row]]
 
     env = worker.new()
     try:
-        groups = [await play_many(worker, make, [task] * size, tolerant=True) for task in first_tasks(plan)]
+        groups = [
+            await play_many(worker, make, [task] * size, tolerant=True, limits=tiny.limits)
+            for task in first_tasks(plan)
+        ]
         contexts = [[context_of(e, env, tiny.dialect) for e in played] for played in groups if played]
         rows = [[Row.of(context, episode=n) for n, context in enumerate(group)] for group in contexts]
         return [[unlike(row, len(tiny.tokenizer)) for row in group] for group in rows]
@@ -258,6 +260,6 @@ async def tokens_at_most(student: Student, worker: Worker) -> int:
     """Give the most tokens that an episode can sample."""
     env = worker.new()
     try:
-        return turns_allowed(student.limits, env) * student.limits.max_tokens_per_turn
+        return student.limits.turns_of(env) * student.limits.max_tokens_per_turn
     finally:
         await env.close()

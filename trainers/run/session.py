@@ -118,7 +118,8 @@ async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[St
     with for_its_author(plan.spec):
         tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
         shape = TinyShape(**asdict(plan.tiny_settings))
-        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal)
+        within = plan.rollout.manner(Manner()).limits
+        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal, limits=within)
     limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
     manner = plan.rollout.manner(Manner(limits=limits, dialect=tiny.dialect.name))
     limits = manner.limits

@@ -130,7 +130,15 @@ class Demonstrations:
         start = PURPOSES.index(purpose) * FAR + first
         tasks = [self.tasks.at(start + n) for n in range(count)]
         name = f"{WARM}{purpose}-{first}-{count}"
-        played = await play_many(self.worker, make, tasks, tolerant=True, journal=self.journal, name=name)
+        played = await play_many(
+            self.worker,
+            make,
+            tasks,
+            tolerant=True,
+            journal=self.journal,
+            name=name,
+            limits=self.tiny.limits,
+        )
         if 2 * len(played) < count:
             raise EnvironmentFault(f"it failed in {count - len(played)} of {count} sloppy episodes")
         return played

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agentrl.dialect.tiny import TinyDialect
@@ -19,6 +19,7 @@ from agentrl.dialect.writing import write_value
 from agentrl.environment import Environment
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
+from agentrl.rollout.protocol import Limits
 from agentrl.store.journal import Journal
 from agentrl.task import TaskSource
 from agentrl.trainers.tiny.habits import Habit
@@ -64,6 +65,8 @@ class Tiny:
     """Twice the longest clean episode, and some; the environment's own limit may be lower."""
     longest: int
     """Tokens of the longest clean episode."""
+    limits: Limits = field(default_factory=Limits)
+    """What its demonstrations are played within."""
     taught: Mixture | None = None
     """What the warm start ended with."""
 
@@ -83,6 +86,7 @@ async def make_tiny(
     seed: int = 0,
     shape: TinyShape | None = None,
     journal: Journal | None = None,
+    limits: Limits | None = None,
 ) -> Tiny:
     """Read an environment's texts by letting its expert play, and make model and tokenizer for them.
 
@@ -92,6 +96,7 @@ async def make_tiny(
         seed: Of the weights.
         shape: Another size than the usual 0.4M parameters.
         journal: Keeps the episodes that were read.
+        limits: How long a turn may take, and the turns of an environment that names no limit itself.
 
     Raises:
         ConfigError: No expert, one that does not solve its own tasks, or episodes too long for a tiny model.
@@ -100,7 +105,7 @@ async def make_tiny(
     loading = asyncio.create_task(asyncio.to_thread(load_libraries))
     try:
         played = await play_many(
-            worker, expert_of(worker.spec), tasks.take(READING), journal=journal, name="read"
+            worker, expert_of(worker.spec), tasks.take(READING), journal=journal, name="read", limits=limits
         )
     finally:
         await loading
@@ -112,7 +117,8 @@ async def make_tiny(
         )
     env = worker.new()
     try:
-        return build(played, env, name, seed=seed, shape=shape, solved=solved)
+        made = build(played, env, name, seed=seed, shape=shape, solved=solved)
+        return replace(made, limits=limits or Limits())
     finally:
         await env.close()
 

@@ -13,13 +13,15 @@ from agentrl.episode import Context, Segment
 from agentrl.errors import ConfigError, InfrastructureError
 from agentrl.message import Action
 from agentrl.registry import EnvSpec, Worker
+from agentrl.rollout.closing import close_quietly
+from agentrl.rollout.protocol import Limits
+from agentrl.rollout.timed import Timed
+from agentrl.rollout.watchdog import Watchdog
 from agentrl.store.journal import Journal
 from agentrl.task import Task
 
 AT_ONCE = 16
 """Episodes that are played at the same time."""
-TURN_CAP = 64
-"""Where neither the caller nor the environment limits the turns."""
 
 
 class Demonstrator(Protocol):
@@ -54,7 +56,7 @@ class Played:
         return [self.first.text, *(result.observation.text for _, result in self.turns[:-1])]
 
 
-async def play(env: Environment, demonstrator: Demonstrator, task: Task, *, max_turns: int) -> Played:
+async def play(env: Timed, demonstrator: Demonstrator, task: Task, *, max_turns: int) -> Played:
     """Play one episode to its end, or to the limit of turns."""
     first = await env.start(task)
     observations = [first.text]
@@ -75,6 +77,7 @@ async def play_many(
     tolerant: bool = False,
     journal: Journal | None = None,
     name: str = "",
+    limits: Limits | None = None,
 ) -> list[Played]:
     """Play every task with a demonstrator of its own, `make(number)`; gives them in the tasks' order.
 
@@ -84,23 +87,36 @@ async def play_many(
         tasks: One episode each.
         tolerant: Leave out episodes in which the environment failed; some do on actions that make no sense.
         journal: Keeps what was played under `name`, so that it is not played again.
+        limits: How long a turn may take, and the turns of an environment that names no limit itself.
+
+    Raises:
+        InfrastructureError: An environment failed or hung, unless `tolerant`.
     """
     tasks = list(tasks)
     if journal is not None and (kept := journal.kept(name)) is not None:
         return [Played(task=tasks[n], first=first, turns=turns) for n, first, turns in kept]
-    free = asyncio.Semaphore(AT_ONCE)
+    free, limits, watchdog = asyncio.Semaphore(AT_ONCE), limits or Limits(), Watchdog()
+
+    async def alone(number: int, task: Task) -> Played:
+        env = worker.new()
+        try:
+            timed = Timed(env=env, id=task.id, limits=limits, watchdog=watchdog)
+            allowed = env.max_turns or limits.turns_of(env)
+            played = await play(timed, make(number), task, max_turns=allowed)
+        finally:
+            closing = await close_quietly(env)
+        if closing is not None:
+            raise closing
+        return played
 
     async def one(number: int, task: Task) -> Played | None:
         async with free:
-            env = worker.new()
             try:
-                return await play(env, make(number), task, max_turns=env.max_turns or TURN_CAP)
+                return await alone(number, task)
             except InfrastructureError:
                 if not tolerant:
                     raise
                 return None
-            finally:
-                await env.close()
 
     played = await asyncio.gather(*(one(n, t) for n, t in enumerate(tasks)))
     if journal is not None:
