@@ -11,6 +11,9 @@ from agentrl.cli.settings import add_settings, environment_with, settings_by_par
 from agentrl.errors import ConfigError
 from agentrl.progress import share
 
+CHOICES = ("tasks", "level", "split", "seed")
+"""Options that choose the tasks of a measurement."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -28,8 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="random, valid-random, expert, a model folder, or openai:MODEL@URL for any server that speaks "
         "OpenAI's interface (key: OPENAI_API_KEY); may be repeated (default: the first three)",
     )
-    parser.add_argument("--tasks", type=at_least(1), default=100, help="how many tasks (default: 100)")
+    parser.add_argument("--tasks", type=at_least(1), help="how many tasks (default: 100)")
     add_task_choice(parser)
+    parser.set_defaults(split=None, seed=None)  # not given: beside --speed they are of no use
     add_settings(
         parser,
         "the environment, such as env.high=50, or of a model: policy.temperature=0, policy.max_tokens=512, "
@@ -51,10 +55,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         result = evaluate(
             environment_with(options, settings["env"]),
             policies=options.policy,
-            tasks=options.tasks,
-            level=options.level,
-            split=options.split,
-            seed=options.seed,
+            **{name: value for name in CHOICES if (value := getattr(options, name)) is not None},
             settings=settings["policy"],
             progress=progress,
         )
@@ -96,12 +97,12 @@ def refuse_others(options: argparse.Namespace) -> None:
     given = {
         "ENV": options.env,
         "--policy": options.policy,
-        "--set": options.settings,
-        "--level": options.level,
-        "--unsafe-local": options.unsafe_local,
+        "--set": options.settings or None,
+        "--unsafe-local": options.unsafe_local or None,
+        **{f"--{name}": getattr(options, name) for name in CHOICES},
     }
     for name, value in given.items():
-        if value:
+        if value is not None:
             raise ConfigError(f"bench: {name} is of no use with --speed: leave one of them out")
 
 

@@ -20,13 +20,8 @@ from agentrl.errors import ConfigError
 
 EXTRAS = {
     "renderers": ("renderers", "published checkpoints: their chat templates"),
-    "vllm": ("vllm", "fast sampling on GPUs"),
     "lora": ("peft", "training adapters instead of all weights"),
-    "search": ("bm25s", "the search environment"),
-    "docker": ("docker", "sandboxes in containers"),
-    "gui": ("playwright", "the browser environment"),
-    "mcp": ("mcp", "tools of MCP servers"),
-    "ray": ("ray", "rollouts on many machines"),
+    "postgres": ("psycopg", "rows of runs in PostgreSQL: store.url"),
 }
 IMPORT_SECONDS = 120
 

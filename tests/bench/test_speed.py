@@ -114,6 +114,11 @@ def test_every_benchmark_is_found_by_its_name() -> None:
         (["--speed", "rollout_sleeps"], "no benchmark 'rollout_sleeps'; did you mean 'rollout_sleep'?"),
         (["code", "--speed"], "ENV is of no use with --speed"),
         (["--speed", "memory", "--policy", "expert"], "--policy is of no use with --speed"),
+        (["--speed", "memory", "--tasks", "100"], "--tasks is of no use with --speed"),
+        (["--speed", "memory", "--seed", "0"], "--seed is of no use with --speed"),
+        (["--speed", "memory", "--split", "test"], "--split is of no use with --speed"),
+        (["--speed", "memory", "--level", "0"], "--level is of no use with --speed"),
+        (["--speed", "memory", "--unsafe-local"], "--unsafe-local is of no use with --speed"),
         ([], "name an environment, such as code, or a benchmark with --speed"),
     ],
 )

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from agentrl.cli.doctor import EXTRAS
 from agentrl.cli.main import commands, one_line
 from agentrl.cli.output import Output
 from agentrl.progress import PlainProgress
@@ -133,8 +136,21 @@ def test_tools_json(agentrl: Run) -> None:
 def test_doctor_json(agentrl: Run) -> None:
     data = agentrl("doctor", "--json").data
     parts = {p["name"]: p for p in data["parts"]}
-    assert data["ok"] and {"python", "torch", "gpu", "memory", "disk", "sandbox", "vllm"} <= set(parts)
+    assert data["ok"] and {"python", "torch", "gpu", "memory", "disk", "sandbox"} <= set(parts)
     assert all(p["needed_for"] and p["detail"] for p in parts.values())
+    assert all(parts[extra]["ok"] for extra in ("lora", "postgres", "renderers")), "tests need them all"
+
+
+def test_only_extras_that_something_uses_are_advertised() -> None:
+    root = Path(__file__).parents[2]
+    known = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (advertised,) = re.findall(r"pip install '\.\[([\w,]+)\]'", (root / "README.md").read_text())
+    parts = (root / name for name in ("agentrl", "tools", "envs", "trainers"))
+    sources = [f.read_text() for part in parts for f in part.rglob("*.py")]
+    for extra in {*EXTRAS, *advertised.split(",")}:
+        module, _ = EXTRAS[extra]
+        uses = rf"import {module}\b|from {module}\b|import_module\(.{module}\b|\+{module}\b"
+        assert extra in known and any(re.search(uses, text) for text in sources), extra
 
 
 def test_bench_json(agentrl: Run) -> None:
