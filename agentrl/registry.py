@@ -29,6 +29,8 @@ FITTING = {int: (int,), bool: (bool,), float: (float, int), str: (str,)}
 """Types that a setting may have, by that of the constructor's default."""
 NEEDED = ("reset", "step")
 """What every environment has, whatever its class."""
+OF_CLASS = ("levels", "splits", "tasks", "open_shared", "expert", "deterministic")
+"""What is read before anything is made: of the class, or of the function in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class EnvSpec:
 
     name: str
     kind: Any
-    """The class, or a function that makes instances."""
+    """The class, or a function that makes instances and has the attributes `OF_CLASS` that they need."""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self) -> Any:
@@ -55,6 +57,8 @@ class EnvSpec:
         for method in NEEDED:
             if not callable(getattr(env, method, None)):
                 raise ConfigError(f"{self.name} makes a {type(env).__name__}, which has no {method}()")
+        if not inspect.isclass(self.kind):
+            refuse_lost(self.name, self.kind, type(env))
         return env
 
     @property
@@ -197,6 +201,22 @@ def check_kind(name: str, kind: Any) -> None:
     missing = [m for m in NEEDED if inspect.isclass(kind) and not callable(getattr(kind, m, None))]
     if missing:
         raise ConfigError(f"{name} is no environment: it has no {' and no '.join(missing)}")
+
+
+def refuse_lost(name: str, function: Any, made: type) -> None:
+    """Refuse a function that hides what the author of the class wrote.
+
+    Raises:
+        ConfigError: It does; names what.
+    """
+    authors = [vars(c) for c in made.__mro__ if c.__module__ != "agentrl.toolenv"]
+    lost = [n for n in OF_CLASS if any(n in own for own in authors) and not hasattr(function, n)]
+    if lost:
+        short = name.rpartition(":")[2]
+        raise ConfigError(
+            f"{name} is a function: {', '.join(lost)} of {made.__name__} would be lost; name the class, "
+            f"or write {short}.{lost[0]} = {made.__name__}.{lost[0]}"
+        )
 
 
 def candidates(module: Any, place: str) -> str:
