@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -27,6 +27,15 @@ def forget_length(model: nn.Module) -> None:
             if "dynamic" in kind:
                 first = torch.zeros(1, 1, dtype=torch.int64, device=next(model.parameters()).device)
                 module(first.float(), first, *layer)
+
+
+def hold_frequencies(model: nn.Module) -> None:
+    """Let no pass change the frequencies, where tensors have no values to choose them by."""
+    modules: Iterable[Any] = model.modules()
+    for module in modules:
+        for layer, kind in list(_kinds(module)):
+            if "dynamic" in kind:
+                module.rope_type = {**module.rope_type, layer[0]: "default"} if layer else "default"
 
 
 def _kinds(module: Any) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -19,6 +19,7 @@ from agentrl.trainers.batch import Row
 from agentrl.trainers.passes.forward import Forward
 from agentrl.trainers.passes.lora import MERGED, Adapter
 from agentrl.trainers.passes.planning import Pass
+from agentrl.trainers.passes.rotations import hold_frequencies
 from agentrl.trainers.passes.settings import UpdateSettings
 
 PRODUCTS = [getattr(torch.ops.aten, name) for name in ("addmm_", "baddbmm_", "addbmm", "addbmm_")]
@@ -53,6 +54,7 @@ def simulate(model: Any, rows: Sequence[Row], update: UpdateSettings) -> Simulat
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         forward = update.forward(shadow_of(model, update))
+        hold_frequencies(forward.model)
         passes = forward.passes(rows)
         with Held() as held:
             run_all(forward, passes)

@@ -14,6 +14,7 @@ from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.passes.simulate import counter, simulate
 from agentrl.trainers.passes.train_pass import compare_passes, recorded_rows
 from tests.trainers.forests import SMALL, random_rows
+from tests.trainers.passes.test_rotations import LENGTHS, ROTATIONS, rotating, rows_of
 from tests.trainers.tracking import peak_bytes
 
 LARGER = {"vocab_size": 300, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3}
@@ -59,6 +60,18 @@ def test_a_simulated_pass_takes_what_the_real_one_takes(update: UpdateSettings) 
     assert found.peak_bytes == pytest.approx(peak_bytes(work), rel=0.1)
     assert found.num_trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ROTATIONS)
+def test_rotations_that_change_with_the_length(kind: str) -> None:
+    """Long rows have passes of their own; which frequencies they have costs nothing."""
+    rows, model = rows_of(LENGTHS), rotating(kind)
+    found = simulate(model, rows, UpdateSettings())
+    forward = UpdateSettings().forward(model)
+    with counter() as flops:
+        for one in forward.passes(rows):
+            torch.autograd.backward(forward.run(one).logp_N.sum())
+    assert found.flops == flops.get_total_flops() > 0
 
 
 @pytest.mark.parametrize("chunk", [2**23, 300 * 40], ids=["kept", "chunks"])
