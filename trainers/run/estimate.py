@@ -16,6 +16,7 @@ from agentrl.engine.protocol import Sampling
 from agentrl.engine.sampling import BLOCK, LARGE_BLOCK
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
+from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Task, derive_seed
 from agentrl.trainers.batch import Row
@@ -68,6 +69,7 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
     most = recipe.steps * episodes * recipe.max_generations
     process = {} if tiny else {"process_mib": round((resident_bytes() + added(memory)) / 2**20, 1)}
     return process | {
+        "estimated_from": source_of(plan),
         "parameters": student.num_parameters,
         "trained_parameters": found.num_trained,
         "memory_mib": {k: round(v / 2**20, 1) for k, v in memory.items()},
@@ -77,6 +79,17 @@ async def estimate(student: Student, plan: Plan, worker: Worker, tiny: Tiny | No
         "episodes_at_most": most,
         "sampled_tokens_at_most": most * await tokens_at_most(student, worker),
     }
+
+
+def source_of(plan: Plan) -> str:
+    """Say whose episodes the figures are those of."""
+    if not plan.tiny:
+        return "groups that the model played"
+    expert = "groups that the environment's expert played"
+    if plan.strategy.kind is Independent:
+        return expert
+    name = plan.strategy.name
+    return f"flat {expert}: what attempts share under rollout.strategy={name} is counted for each of them"
 
 
 async def play_groups(student: Student, plan: Plan, worker: Worker) -> list[list[Row]]:

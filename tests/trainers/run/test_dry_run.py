@@ -20,6 +20,7 @@ from agentrl.trainers.run.saving import save_folder
 from agentrl.trainers.run.session import train
 from agentrl.trainers.tiny.tokenizer import make_tokenizer
 from agentrl.trainers.updater import Updater
+from tests.learning.envs.two_hop import TwoHop
 
 
 class Rambling(ToolEnv):
@@ -119,6 +120,14 @@ def test_the_operations_of_a_step_of_trees(
     small = {"groups_per_step": 4, "rollout.max_tokens_per_turn": 16, "eval.tasks": 1}
     said, taken = said_and_taken(LOOKING, checkpoint, tree | small | settings, monkeypatch)
     assert said == pytest.approx(taken, rel=0.2)
+
+
+@pytest.mark.parametrize("strategy", ["independent", "tree"])
+def test_it_says_where_an_expert_played_no_trees(strategy: str) -> None:
+    """A model without a warm start would play nothing alike, and an expert plays flat groups."""
+    settings = {"rollout.strategy": strategy, "groups_per_step": 1}
+    source = train(TwoHop, dry_run=True, settings=settings)["estimated_from"]
+    assert "expert" in source and ("rollout.strategy=tree" in source) == (strategy == "tree")
 
 
 def said_and_taken(
