@@ -12,10 +12,8 @@ from typing import Any
 
 import torch
 
-from agentrl.checkpoint import Manner, read_manner
 from agentrl.curve import curve_svg
 from agentrl.dialect.protocol import Dialect
-from agentrl.engine.loading import model_folder
 from agentrl.environment import Environment
 from agentrl.errors import ConfigError
 from agentrl.evaluation import for_its_author, isolation_of
@@ -24,12 +22,11 @@ from agentrl.heldout import HeldOut, compare_splits, shortage, take_once
 from agentrl.progress import Progress, SilentProgress, share
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
-from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
 from agentrl.rollout.watchdog import Watchdog
 from agentrl.runs import RunFolder, check_name, default_name, open_run, writable
 from agentrl.stopping import run_stoppable
-from agentrl.store.journal import Journal, NoJournal
+from agentrl.store.journal import NoJournal
 from agentrl.store.store import TRAIN
 from agentrl.task import Split, Task, derive_seed
 from agentrl.trainers.metrics import StepMetrics
@@ -42,9 +39,8 @@ from agentrl.trainers.run.loop import Loop
 from agentrl.trainers.run.measure import Measured, measure
 from agentrl.trainers.run.plan import Plan, make_plan
 from agentrl.trainers.run.saving import save_folder, weights_sha256
-from agentrl.trainers.run.student import Student, load_student
-from agentrl.trainers.tiny.make import Tiny, make_tiny
-from agentrl.trainers.tiny.model import TinyShape
+from agentrl.trainers.run.student import Student, make_student
+from agentrl.trainers.tiny.make import Tiny
 from agentrl.trainers.tiny.start import warm_start
 from agentrl.trainers.tiny.warm_start import WarmStartReport, WarmStartStep
 from agentrl.trainers.updater import Updater
@@ -107,28 +103,6 @@ async def preview(plan: Plan, progress: Progress) -> dict[str, Any]:
     for key, value in report.items():
         progress.note(f"{key}: {value}")
     return report
-
-
-async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[Student, Tiny | None]:
-    """Load the checkpoint, or make a tiny model of the environment's texts."""
-    if not plan.tiny:
-        dialect = read_manner(model_folder(plan.model)).dialect  # limits belong to the environment
-        manner = plan.rollout.manner(Manner(dialect=dialect))
-        return load_student(plan.model, manner, tools=await worker.tools()), None
-    with for_its_author(plan.spec):
-        tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
-        shape = TinyShape(**asdict(plan.tiny_settings))
-        within = plan.rollout.manner(Manner()).limits
-        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal, limits=within)
-    limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
-    manner = plan.rollout.manner(Manner(limits=limits, dialect=tiny.dialect.name))
-    limits = manner.limits
-    if limits.max_context is not None and limits.max_context < tiny.longest:
-        raise ConfigError(
-            f"rollout.max_context={limits.max_context}: an expert's episode takes {tiny.longest} tokens: "
-            "give that many or more, or shorten the task"
-        )
-    return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, manner=manner), tiny
 
 
 def as_it_is(env: Environment) -> Environment:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agentrl.checkpoint import Manner, decoder
+from agentrl.checkpoint import Manner, decoder, read_manner
 from agentrl.dialect import dialect_for
 from agentrl.dialect.protocol import Dialect
-from agentrl.engine.loading import load_model
+from agentrl.engine.loading import load_model, model_folder
 from agentrl.engine.torch_engine import TorchEngine
+from agentrl.errors import ConfigError
+from agentrl.evaluation import for_its_author
+from agentrl.registry import Worker
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
+from agentrl.store.journal import Journal
 from agentrl.toolkit import ToolSpec
+from agentrl.trainers.run.plan import Plan
+from agentrl.trainers.tiny.make import Tiny, make_tiny
+from agentrl.trainers.tiny.model import TinyShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,3 +62,25 @@ def load_student(folder: str, manner: Manner, *, tools: Sequence[ToolSpec]) -> S
     model, tokenizer = load_model(folder)
     dialect = dialect_for(tokenizer, manner.dialect, tools=tools)
     return Student(model=model, tokenizer=tokenizer, dialect=dialect, manner=manner)
+
+
+async def make_student(plan: Plan, worker: Worker, journal: Journal) -> tuple[Student, Tiny | None]:
+    """Load the checkpoint, or make a tiny model of the environment's texts."""
+    if not plan.tiny:
+        dialect = read_manner(model_folder(plan.model)).dialect  # limits belong to the environment
+        manner = plan.rollout.manner(Manner(dialect=dialect))
+        return load_student(plan.model, manner, tools=await worker.tools()), None
+    with for_its_author(plan.spec):
+        tasks = plan.spec.tasks("train", level=plan.level, seed=plan.seed)
+        shape = TinyShape(**asdict(plan.tiny_settings))
+        within = plan.rollout.manner(Manner()).limits
+        tiny = await make_tiny(worker, tasks, seed=plan.seed, shape=shape, journal=journal, limits=within)
+    limits = Limits(max_tokens_per_turn=tiny.max_tokens_per_turn, max_turns=tiny.max_turns)
+    manner = plan.rollout.manner(Manner(limits=limits, dialect=tiny.dialect.name))
+    limits = manner.limits
+    if limits.max_context is not None and limits.max_context < tiny.longest:
+        raise ConfigError(
+            f"rollout.max_context={limits.max_context}: an expert's episode takes {tiny.longest} tokens: "
+            "give that many or more, or shorten the task"
+        )
+    return Student(model=tiny.model, tokenizer=tiny.tokenizer, dialect=tiny.dialect, manner=manner), tiny
