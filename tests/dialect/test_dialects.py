@@ -282,7 +282,7 @@ def test_wrong_choices_name_the_remedy() -> None:
         dialect_for(qwen_style(), "hermse")
     with pytest.raises(ConfigError, match="no control token '<|im_start|>'"):
         dialect_for(llama_style(), "hermes")
-    with pytest.raises(ConfigError, match="name a dialect"):
+    with pytest.raises(ConfigError, match="name its dialect"):
         dialect_for(sentencepiece_style())
     with pytest.raises(ConfigError, match="no tag 'now'"):
         TagDialect(qwen_style()).prompt("", TOOLS, [Text("x")])

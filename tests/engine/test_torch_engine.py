@@ -74,6 +74,7 @@ def test_score_equals_a_plain_forward_pass(make_model: MakeModel) -> None:
     assert serve(model, lambda e: e.score([3])).shape == (0,)
 
 
+@pytest.mark.timeout(900)
 @given(data=st.data())
 def test_company_changes_nothing(make_model: MakeModel, data: st.DataObject) -> None:
     """Requests that come and go at any time, share prefixes and outnumber the rows draw as if alone."""
