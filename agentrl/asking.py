@@ -25,6 +25,8 @@ class Asking:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and value >= least):
                 raise ConfigError(f"policy.{name}={value!r}: need a number of {least} or more")
+        if self.max_tokens is not None and not isinstance(self.max_tokens, int):
+            raise ConfigError(f"policy.max_tokens={self.max_tokens!r}: need a whole number")
         if not isinstance(self.extra, Mapping):
             raise ConfigError(
                 f"policy.extra={self.extra!r}: need fields of a request, such as {{'top_k': 20}}"

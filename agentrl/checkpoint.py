@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from agentrl.dialect import dialect_for
 from agentrl.engine.loading import load_model
 from agentrl.engine.torch_engine import TorchEngine
+from agentrl.errors import ConfigError
 from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
 from agentrl.toolkit import ToolSpec
@@ -32,21 +33,29 @@ class Manner:
         """Write it into a model folder as that is saved."""
         (Path(save_directory) / MANNER_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
-    def changed(self, *, max_tokens: int | None = None, dialect: str = "") -> Manner:
+    def changed(self, *, max_tokens: int | None, dialect: str, limits: Mapping[str, Any]) -> Manner:
         """Put what somebody chose in the place of what the model was trained with."""
-        limits = self.limits if max_tokens is None else replace(self.limits, max_tokens_per_turn=max_tokens)
-        return Manner(limits=limits, dialect=dialect or self.dialect)
+        given = dict(limits) if max_tokens is None else {**limits, "max_tokens_per_turn": max_tokens}
+        return Manner(limits=replace(self.limits, **given), dialect=dialect or self.dialect)
 
 
 def read_manner(folder: Path) -> Manner:
-    """Give how a model played when it was trained; the defaults where its folder says nothing."""
+    """Give how a model played when it was trained; the defaults where its folder says nothing.
+
+    Raises:
+        ConfigError: What it says makes no sense.
+    """
+    file = folder / MANNER_FILE
     try:
-        data = json.loads((folder / MANNER_FILE).read_text())
+        data = json.loads(file.read_text())
     except (OSError, ValueError):
         return Manner()
     known = {f.name for f in fields(Limits)}
-    limits = Limits(**{k: v for k, v in data.get("limits", {}).items() if k in known})
-    return Manner(limits=limits, dialect=data.get("dialect", "auto"))
+    try:
+        limits = Limits(**{k: v for k, v in data.get("limits", {}).items() if k in known})
+        return Manner(limits=limits, dialect=str(data.get("dialect", "auto")))
+    except (AttributeError, TypeError, ConfigError) as error:
+        raise ConfigError(f"{file} cannot be read ({error}): mend or remove it") from None
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -171,7 +170,7 @@ def isolation_of(episodes: Sequence[Episode]) -> str:
 
 def has_expert(spec: EnvSpec) -> bool:
     """Whether the environment's author wrote an expert."""
-    return callable(getattr(spec.kind if inspect.isclass(spec.kind) else spec.make(), "expert", None))
+    return callable(spec.trait("expert"))
 
 
 def possible_policies(spec: EnvSpec) -> list[str]:

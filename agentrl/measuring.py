@@ -23,6 +23,7 @@ def evaluate(
     split: Split = "test",
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure policies on the same tasks; gives the JSON of `agentrl bench`.
@@ -37,6 +38,8 @@ def evaluate(
         seed: Of tasks and random choices.
         settings: Of models: `temperature`, `top_p`, `max_tokens` and `dialect`; of those behind servers all
             fields of `Endpoint`, `Asking` and `Serving`.
+        limits: `max_turns`, `max_context`, `turn_seconds` and `episode_seconds` of every episode, in the
+            place of the usual ones.
         progress: Is told how far it is.
 
     Raises:
@@ -50,7 +53,7 @@ def evaluate(
         progress.note(few)
     names = list(policies) if policies is not None else _default_policies(spec, progress)
     refuse_unused(names, settings or {})
-    players = [(name, contestant(spec, name, settings or {})) for name in names]
+    players = [(name, contestant(spec, name, settings or {}, limits)) for name in names]
     rows = []
     for name, player in players:
         found = run_stoppable(_attempt(spec, name, player, chosen, seed, progress))

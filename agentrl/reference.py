@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.errors import ConfigError
+from agentrl.registry import by_file
 from agentrl.sources import INSTALLED
 
 
@@ -37,16 +38,16 @@ def importable_name(kind: type) -> str:
 def lasting_name(kind: Any, otherwise: str) -> str:
     """Name a class the same however it was found: imported, by its file, or in the script that runs.
 
-    Gives `package.module:Class` of a package, else `file.py:Class` as seen from the current folder, and
-    `otherwise` where neither finds it, as what a notebook defines.
+    Gives `package.module:Class` where it was imported from a package, else `file.py:Class` as seen from the
+    current folder, and `otherwise` where neither finds it, as what a notebook defines.
     """
     module = sys.modules.get(getattr(kind, "__module__", ""))
     name, file = getattr(kind, "__qualname__", ""), getattr(module, "__file__", None)
     if file is None or getattr(module, name, None) is not kind:
         return otherwise
     spec = getattr(module, "__spec__", None)  # of a script none, but of `python -m` the module's own name
-    dotted, path = spec.name if spec is not None else "", Path(file).resolve()
-    if "." in dotted or (dotted and INSTALLED & {*path.parts}):
+    dotted, path = spec.name if spec is not None and not by_file(module) else "", Path(file).resolve()
+    if "." in dotted or (dotted and (hasattr(module, "__path__") or INSTALLED & {*path.parts})):
         return f"{dotted}:{name}"
     here = Path.cwd()
     return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{name}"

@@ -29,8 +29,10 @@ FITTING = {int: (int,), bool: (bool,), float: (float, int), str: (str,)}
 """Types that a setting may have, by that of the constructor's default."""
 NEEDED = ("reset", "step")
 """What every environment has, whatever its class."""
-OF_CLASS = ("levels", "splits", "tasks", "open_shared", "expert", "deterministic")
+OF_CLASS = ("levels", "splits", "tasks", "open_shared")
 """What is read before anything is made: of the class, or of the function in its place."""
+BY_FILE: set[str] = set()
+"""Names of modules that were imported from a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ class EnvSpec:
         """Tell versions of its code apart: a digest of its files, and the version of our own."""
         module = getattr(self.kind, "__module__", "")
         file = getattr(sys.modules.get(module), "__file__", None)
+        if module == "__main__" and (spec := sys.modules[module].__spec__) is not None:
+            module = spec.name  # of `python -m package.module`
         own = f"agentrl {version('agentrl')} " if module.startswith("agentrl.") else ""
         try:
             if file and own:
@@ -99,6 +103,10 @@ class EnvSpec:
             source: TaskSource = own(split, level=level, seed=seed)
             return source
         return SeededTasks(split=split, level=level, seed=seed)
+
+    def trait(self, name: str, default: Any = None) -> Any:
+        """Give what the environment says of itself, also where a function makes it."""
+        return getattr(self.kind if inspect.isclass(self.kind) else self.make(), name, default)
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -150,11 +158,13 @@ class Worker:
 
     async def tools(self) -> tuple[ToolSpec, ...]:
         """Give the tools that a model may call."""
+        from agentrl.rollout.closing import close_quietly
+
         env = self.new()
         try:
             return env.tools
         finally:
-            await env.close()
+            await close_quietly(env)
 
 
 def known_environments() -> dict[str, str]:
@@ -247,6 +257,11 @@ def load(reference: str) -> Any:
     return getattr(module, attribute)
 
 
+def by_file(module: Any) -> bool:
+    """Whether a module was imported from its file, under a name that no other process knows."""
+    return getattr(module, "__name__", None) in BY_FILE
+
+
 def load_file(path: Path) -> Any:
     """Import a file under a name of its own, once; it can import what stands beside it."""
     if not path.is_file():
@@ -262,6 +277,7 @@ def load_file(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    BY_FILE.add(name)
     loader = spec.loader
 
     def execute() -> Any:
@@ -303,7 +319,8 @@ def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
         return
     for key in settings:
         if inspect.isclass(kind) and not parameters:
-            raise ConfigError(f"{name}: no setting {key!r}: its class has no __init__ that takes any")
+            how = "; the level is chosen with --level, or rollout.level in training" if key == "level" else ""
+            raise ConfigError(f"{name}: no setting {key!r}: its class has no __init__ that takes any{how}")
         if key not in parameters:
             raise ConfigError(f"{name}: {unknown('setting', key, parameters)}")
         wanted, got = type(parameters[key].default), type(settings[key])

@@ -17,6 +17,7 @@ from agentrl.errors import ConfigError, unknown
 from agentrl.evaluation import Attempts, Watcher, evaluate_model, evaluate_policy
 from agentrl.registry import Worker, check_settings
 from agentrl.rollout.independent import Independent
+from agentrl.rollout.protocol import Limits
 from agentrl.rollout.running import Table
 from agentrl.task import Task
 
@@ -47,13 +48,16 @@ class ChatModel:
     endpoint: Endpoint
     asking: Asking = field(default_factory=Asking)
     serving: Serving = field(default_factory=Serving)
+    limits: Limits = field(default_factory=Limits)
 
     async def attempt(self, worker: Worker, tasks: Sequence[Task], seed: int, watch: Watcher) -> Attempts:
         """Attempt each task once."""
         async with open_client(self.endpoint) as client:
             await client.greet()
             policy, at_once = ChatPolicy(client, self.asking), self.serving.at_once
-            found = await evaluate_policy(worker, tasks, policy, seed=seed, at_once=at_once, watch=watch)
+            found = await evaluate_policy(
+                worker, tasks, policy, seed=seed, at_once=at_once, watch=watch, limits=self.limits
+            )
             return Attempts(episodes=found, facts={"endpoint": client.facts})
 
 
@@ -64,6 +68,8 @@ class TokenModel:
     endpoint: Endpoint
     sampling: Sampling
     serving: Serving
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """In the place of those that the folder names."""
 
     async def attempt(self, worker: Worker, tasks: Sequence[Task], seed: int, watch: Watcher) -> Attempts:
         """Attempt each task once."""
@@ -73,7 +79,7 @@ class TokenModel:
 
         folder = Path(self.serving.tokenizer)
         manner = read_manner(folder).changed(
-            max_tokens=self.sampling.max_tokens, dialect=self.serving.dialect
+            max_tokens=self.sampling.max_tokens, dialect=self.serving.dialect, limits=self.limits
         )
         dialect = dialect_for(load_tokenizer(folder), manner.dialect, tools=await worker.tools())
         async with open_engine(self.endpoint) as engine:
@@ -83,7 +89,9 @@ class TokenModel:
             return Attempts(episodes=found, facts={"endpoint": engine.client.facts})
 
 
-def remote_model(place: str, settings: Mapping[str, Any]) -> ChatModel | TokenModel:
+def remote_model(
+    place: str, settings: Mapping[str, Any], limits: Mapping[str, Any]
+) -> ChatModel | TokenModel:
     """Make the contestant of `openai:MODEL@URL`.
 
     Raises:
@@ -98,10 +106,10 @@ def remote_model(place: str, settings: Mapping[str, Any]) -> ChatModel | TokenMo
             raise ConfigError(
                 "policy.dialect is of use with policy.tokenizer only: a chat server has its own"
             )
-        return ChatModel(endpoint=endpoint, asking=asking, serving=serving)
+        return ChatModel(endpoint=endpoint, asking=asking, serving=serving, limits=Limits(**limits))
     if asking.extra:
         raise ConfigError("policy.extra is of no use with policy.tokenizer: leave one of them out")
-    return TokenModel(endpoint=endpoint, sampling=asking.sampling, serving=serving)
+    return TokenModel(endpoint=endpoint, sampling=asking.sampling, serving=serving, limits=limits)
 
 
 def split(settings: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:

@@ -158,9 +158,13 @@ def _parameter(tool_name: str, name: str, hint: object) -> Parameter:
     held = () if choices else get_args(hint)
     if base is dict and held and held[0] is not str:
         raise ConfigError(f"tool {tool_name!r}: parameter {name!r}: the keys of a JSON object are str")
-    is_open = not held or held[-1] in (Any, object)
-    element = None if is_open else _parameter(tool_name, f"{name}[]", held[-1])
+    element = _parameter(tool_name, f"{name}[]", held[-1]) if held and _is_known(held[-1]) else None
     return Parameter(name=name, type=typing.cast(type, base), choices=choices, element=element)
+
+
+def _is_known(hint: object) -> bool:
+    """Whether elements of this hint can be checked; those of others are given as they come."""
+    return get_origin(hint) is Literal or (get_origin(hint) or hint) in JSON_TYPES
 
 
 def convert(value: object, parameter: Parameter, tool_name: str) -> object:

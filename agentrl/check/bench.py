@@ -49,7 +49,7 @@ class Bench:
     @property
     def has_expert(self) -> bool:
         """Whether its author wrote an expert."""
-        return callable(getattr(self.spec.kind, "expert", None))
+        return callable(self.spec.trait("expert"))
 
     def task(self, position: int, *, split: Split = "train", level: int | None = None) -> Task:
         """Give a task of the environment's own source."""

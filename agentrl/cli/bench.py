@@ -37,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_settings(
         parser,
         "the environment, such as env.high=50, or of a model: policy.temperature=0, policy.max_tokens=512, "
-        "policy.dialect=tags, …, behind a server also policy.api_key_env=NAME, …; may be repeated",
+        "policy.dialect=tags, …, behind a server also policy.api_key_env=NAME, …, or of episodes: "
+        "rollout.turn_seconds=600, rollout.max_turns=99; may be repeated",
     )
 
 
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         raise ConfigError("bench: name an environment, such as code, or a benchmark with --speed")
     from agentrl.measuring import evaluate
 
-    settings = settings_by_part(options.settings, ["env", "policy"])
+    settings = settings_by_part(options.settings, ["env", "policy", "rollout"])
     progress = out.progress()
     try:
         result = evaluate(
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
             policies=options.policy,
             **{name: value for name in CHOICES if (value := getattr(options, name)) is not None},
             settings=settings["policy"],
+            limits=settings["rollout"],
             progress=progress,
         )
     finally:

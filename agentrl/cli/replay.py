@@ -36,7 +36,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     spec = resolve_env(info.config["env"], **info.config["env_settings"])
     if changed := spec.code != info.config["env_code"]:
         out.say(f"the code of {spec.name} has changed since the run")
-    difference = asyncio.run(compared(spec, task, episode))
+    seconds = info.config["rollout"]["turn_seconds"]
+    difference = asyncio.run(compared(spec, task, episode, turn_seconds=seconds))
     turns = len(episode.turns)
     out.say(f"{episode.id} ({phase}, {turns} turns): {difference or 'the same, turn by turn'}")
     out.result(
@@ -91,14 +92,15 @@ def first(store: Store, phase: str | None) -> tuple[str, str]:
     return name, phase or min(store.episodes(name))
 
 
-async def compared(spec: Any, task: Task, episode: Episode) -> Divergence | None:
+async def compared(spec: Any, task: Task, episode: Episode, *, turn_seconds: float) -> Divergence | None:
     """Open the environment and replay the episode in it."""
     from agentrl.replaying import replay
+    from agentrl.rollout.protocol import Limits
 
     async with spec.open() as worker:
         env = worker.new()
         try:
-            return await replay(env, task, episode)
+            return await replay(env, task, episode, limits=Limits(turn_seconds=turn_seconds))
         finally:
             await env.close()
 

@@ -68,6 +68,6 @@ def _recognise(tokenizer: PreTrainedTokenizerFast) -> str:
             return kind
     raise ConfigError(
         f"the tokenizer {tokenizer.name_or_path!r} has none of {', '.join(signs.values())}: name its dialect "
-        "(rollout.dialect in training, policy.dialect in a benchmark): 'published' for a model that the "
-        "renderers library knows, or 'tags' for a base model"
+        "(rollout.dialect in training, policy.dialect in a benchmark): 'published:NAME' by its renderer's "
+        "name in the renderers library, or 'tags' for a base model"
     )

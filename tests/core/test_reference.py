@@ -29,6 +29,7 @@ def place(tmp_path: Path) -> Path:
     for folder in (tmp_path, tmp_path / "pack"):
         script = f"class Thing: ...\nif __name__ == '__main__':\n{indent(PRINT, '    ')}"
         (folder / "thing.py").write_text(script)
+    (tmp_path / "pack/__init__.py").write_text("class Thing: ...\n")
     (tmp_path / "go.py").write_text(f"from thing import Thing\n{PRINT}")
     return tmp_path
 
@@ -41,6 +42,7 @@ def place(tmp_path: Path) -> Path:
         (("-m", "thing"), "thing.py:Thing"),
         (("-m", "pack.thing"), "pack.thing:Thing"),
         (("-c", f"from pack.thing import Thing\n{PRINT}"), "pack.thing:Thing"),
+        (("-c", f"from pack import Thing\n{PRINT}"), "pack:Thing"),
         (("-c", f"class Thing: ...\n{PRINT}"), "none"),
     ],
 )
@@ -56,6 +58,10 @@ def test_from_elsewhere_a_script_has_its_whole_path(place: Path) -> None:
 def test_what_is_given_by_file_or_installed_is_named_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     assert lasting_name(load(f"{place}/thing.py:Thing"), "none") == "thing.py:Thing"
+    for file in ("thing.v2.py", "site-packages/thing.py"):
+        (place / file).parent.mkdir(exist_ok=True)
+        (place / file).write_text("class Thing: ...\n")
+        assert lasting_name(load(f"{file}:Thing"), "none") == f"{file}:Thing"
     assert lasting_name(Environment, "none") == "agentrl.environment:Environment"
     assert importable_name(Environment) == "agentrl.environment:Environment"
 

@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 import pytest
 
 from agentrl.errors import ConfigError
+from agentrl.evaluation import has_expert
 from agentrl.registry import EnvSpec
 from agentrl.toolenv import ToolEnv
+from agentrl.trainers.tiny.play import expert_of
 
 
 class Plain(ToolEnv):
@@ -32,8 +34,26 @@ def plain() -> Plain:
     return Plain()
 
 
+class Uneven(Plain):
+    """Says of itself what is read of whatever is made."""
+
+    deterministic: ClassVar[bool] = False
+
+    def expert(self, seen: list[str]) -> str:
+        return "anything"
+
+
+def uneven() -> Uneven:
+    return Uneven()
+
+
 def test_a_function_makes_what_needs_no_class() -> None:
     assert isinstance(EnvSpec(name="plain", kind=plain).make(), Plain)
+    for kind in (Uneven, uneven):
+        spec = EnvSpec(name="uneven", kind=kind)
+        assert has_expert(spec) and spec.trait("deterministic", True) is False and spec.trait("fork") is None
+        assert expert_of(spec)(0)(["?"]).text == "anything"
+    assert not has_expert(EnvSpec(name="plain", kind=plain))
 
 
 def test_what_a_function_would_lose_is_named() -> None:
@@ -41,10 +61,8 @@ def test_what_a_function_would_lose_is_named() -> None:
         return Levelled()
 
     spec = EnvSpec(name="mine:levelled", kind=levelled)
-    with pytest.raises(
-        ConfigError, match=r"levels, expert of Levelled .*levelled\.levels = Levelled\.levels"
-    ):
+    with pytest.raises(ConfigError, match=r"levels of Levelled .*levelled\.levels = Levelled\.levels"):
         spec.make()
-    levelled.levels, levelled.expert = Levelled.levels, Levelled.expert  # type: ignore[attr-defined]
+    levelled.levels = Levelled.levels  # type: ignore[attr-defined]
     assert isinstance(spec.make(), Levelled) and spec.levels == (2, 3)
     assert isinstance(EnvSpec(name="class", kind=Levelled).make(), Levelled)

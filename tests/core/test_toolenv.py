@@ -143,7 +143,7 @@ def test_rounding_costs_no_solved_task(verdict: Any, reward: float, correct: boo
         None,
         {"a": float("nan")},
         {"a": 1e308, "b": 1e308},
-        pytest.param(pytest.param(10**400, id="too large"), id="too large"),
+        pytest.param(10**400, id="too large"),
     ],
 )
 def test_a_reward_that_is_no_finite_number(verdict: Any) -> None:

@@ -16,6 +16,7 @@ from agentrl.engine.protocol import Sampling
 from agentrl.engine.sampling import BLOCK, LARGE_BLOCK
 from agentrl.errors import ConfigError
 from agentrl.registry import Worker
+from agentrl.rollout.closing import close_quietly
 from agentrl.rollout.independent import Independent
 from agentrl.rollout.protocol import WorkItem
 from agentrl.task import Task, derive_seed
@@ -275,4 +276,4 @@ async def tokens_at_most(student: Student, worker: Worker) -> int:
     try:
         return student.limits.turns_of(env) * student.limits.max_tokens_per_turn
     finally:
-        await env.close()
+        await close_quietly(env)

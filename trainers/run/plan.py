@@ -55,8 +55,8 @@ class RolloutSettings:
     episode_seconds: float = 600.0
     max_episodes: int = 512
     dialect: str = ""
-    """How a checkpoint's conversations are written: `hermes`, `llama3`, `tags`, `published`,
-    `published:NAME`; '' is as when it was trained, else by the control tokens of its tokenizer."""
+    """How a checkpoint's conversations are written: `hermes`, `llama3`, `tags`, or `published:NAME` by a
+    renderer's name; '' is as when it was trained, else by the control tokens of its tokenizer."""
     strategy: str = "independent"
     """How the attempts of a group are made in training: `independent` or `tree`; settings as strategy.x."""
     retries: int = 1
@@ -236,11 +236,11 @@ def model_files(folder: Path) -> dict[str, str]:
 
 
 def find_env(env: str | type, settings: Mapping[str, Any]) -> EnvSpec:
-    """Find an environment by name, or take its class; whatever led to it, a run goes on under one name."""
+    """Find an environment by name, or take its class; a script and the command line give it one name."""
     if isinstance(env, str):
         spec = resolve_env(env, **settings)
-        installed = spec.name in known_environments()
-        return spec if installed else replace(spec, name=lasting_name(spec.kind, spec.name))
+        is_lasting = spec.name in known_environments() or env.startswith("/")
+        return spec if is_lasting else replace(spec, name=lasting_name(spec.kind, spec.name))
     name = lasting_name(env, f"{env.__module__}:{env.__qualname__}")
     check_settings(name, env, settings)
     return EnvSpec(name=name, kind=env, settings=settings)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Protocol
 
 from agentrl.engine.protocol import Sampling
 from agentrl.engine.torch_engine import TorchEngine
 from agentrl.registry import Worker
 from agentrl.rollout.independent import Independent
-from agentrl.rollout.protocol import Limits, WorkItem
+from agentrl.rollout.protocol import WorkItem
 from agentrl.rollout.running import Table
 from agentrl.store.journal import Journal, NoJournal
 from agentrl.task import TaskSource, derive_seed
@@ -55,7 +56,7 @@ class Played:
 
     async def _play(self, count: int, *, greedy: bool) -> float:
         engine = TorchEngine(copy.deepcopy(self._tiny.model))
-        limits = Limits(max_tokens_per_turn=self._tiny.max_tokens_per_turn)
+        limits = replace(self._tiny.limits, max_tokens_per_turn=self._tiny.max_tokens_per_turn)
         table = Table(engine=engine, dialect=self._tiny.dialect, limits=limits)
         sampling = Sampling(temperature=0.0 if greedy else 1.0)
         work = [

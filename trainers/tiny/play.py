@@ -131,7 +131,7 @@ def expert_of(spec: EnvSpec) -> Callable[[int], Demonstrator]:
         ConfigError: The environment has none, it raised something, or it gave what is neither an action nor
             text.
     """
-    if not callable(getattr(spec.kind, "expert", None)):
+    if not callable(spec.trait("expert")):
         raise ConfigError(
             f"{spec.name} has no expert(observations): model='tiny' learns from its demonstrations; "
             "write one, or give a checkpoint folder as the model"

@@ -24,7 +24,7 @@ MEND = (
 
 def need_deterministic(bench: Bench) -> None:
     """Skip environments that say openly that they are not reproducible."""
-    if getattr(bench.spec.kind, "deterministic", True) is False:
+    if bench.spec.trait("deterministic", True) is False:
         raise NotApplicable("it declares deterministic = False")
 
 

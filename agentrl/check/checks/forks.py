@@ -18,7 +18,7 @@ COPY = "copy what changes in fork(): lists, dicts, arrays and the generator, e.g
 
 async def forked(bench: Bench, table: Table) -> AsyncIterator[tuple[Game, Game]]:
     """Give running episodes and a fork of each, after 0, 1, 2, … actions."""
-    if not getattr(bench.spec.kind, "deterministic", True) and not hasattr(bench.spec.kind, "fork"):
+    if not bench.spec.trait("deterministic", True) and bench.spec.trait("fork") is None:
         raise NotApplicable("it has no fork() and declares deterministic = False")
     for turns in bench.positions(TRIALS):
         game = table.new()
@@ -28,7 +28,7 @@ async def forked(bench: Bench, table: Table) -> AsyncIterator[tuple[Game, Game]]
         try:
             env = await bench.within(f"fork() after {turns} actions", game.env.fork(), 3 * bench.seconds)
         except ForkUnsupported as reason:
-            if getattr(bench.spec.kind, "deterministic", False):
+            if bench.spec.trait("deterministic", False):
                 raise Faulty(f"fork() after {turns} actions: {reason}{_uncopied(game.raw)}") from reason
             raise NotApplicable(str(reason)) from reason
         twin = table.seat(env)

@@ -1,6 +1,7 @@
 """A checkpoint's dialect and the length of its turns can be chosen, in training and in a benchmark."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from agentrl import evaluate, train
+from agentrl import evaluate, tool, train
+from agentrl.checkpoint import Manner, read_manner
 from agentrl.contestants import contestant
 from agentrl.errors import ConfigError
 from agentrl.registry import EnvSpec
+from agentrl.rollout.protocol import Limits
 from agentrl.store.inventory import find_run
 from agentrl.store.store import TRAIN, rows_of
 from agentrl.trainers.run.saving import save_folder
@@ -79,6 +82,11 @@ def lengths(run: str) -> list[int]:
         (lambda m: contestant(SHOP, m, {"max_tokens": 0}), "max_tokens=0: need a number of 1 or more"),
         (lambda m: contestant(SHOP, m, {"max_tokens": "x"}), "max_tokens='x': need a number"),
         (lambda m: contestant(SHOP, m, {"temperature": -1.0}), "temperature=-1.0: need a number of 0"),
+        (lambda m: contestant(SHOP, m, {"max_tokens": 1.5}), "policy.max_tokens=1.5: need a whole number"),
+        (lambda m: contestant(SHOP, m, {}, {"turn_second": 9}), "did you mean 'turn_seconds'"),
+        (lambda m: contestant(SHOP, m, {}, {"max_turns": 1.5}), "rollout.max_turns=1.5: need a number above"),
+        (lambda m: contestant(SHOP, "random", {}, {"turn_seconds": "x"}), "rollout.turn_seconds='x': need a"),
+        (lambda m: contestant(SHOP, "random", {}, {"turn_seconds": 0}), "turn_seconds=0: need more than 0"),
         (lambda m: evaluate(SHOP, policies=[m], settings={"attempts": 2}), "attempts is for a model behind"),
         (lambda m: evaluate(SHOP, policies=["random"], settings={"top_p": 0.5}), "or for a model folder"),
         (lambda m: train(Shop, model=m, settings={"rollout.dialect": "tgas"}), "did you mean 'tags'"),
@@ -89,6 +97,38 @@ def test_what_cannot_be_chosen_is_refused(ask: Callable[[str], Any], message: st
     with pytest.raises(ConfigError, match=message) as caught:
         ask(base_model)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_folder_says_of_itself_must_make_sense(here: Path) -> None:
+    assert read_manner(here) == Manner()
+    for said in ("[]", '{"limits": null}', '{"limits": {"max_turns": 0}}', '{"limits": {"max_turns": "x"}}'):
+        (here / "agentrl.json").write_text(said)
+        with pytest.raises(ConfigError, match="agentrl.json cannot be read .*: mend or remove it"):
+            read_manner(here)
+    (here / "agentrl.json").write_text('{"limits": {"max_turns": 3, "of a later version": 1}}')
+    assert read_manner(here) == Manner(limits=Limits(max_turns=3))
+
+
+class Slow(Shop):
+    """Its tool takes a while."""
+
+    @tool
+    def price(self, item: str) -> int:
+        """Look up a price."""
+        time.sleep(0.4)
+        return 1
+
+
+def test_deadlines_of_a_measurement_can_be_set(base_model: str) -> None:
+    slow = EnvSpec(name="slow", kind=Slow)
+
+    def failures(seconds: float) -> dict[str, int]:
+        limits = {"turn_seconds": seconds, "max_turns": 2}
+        (row,) = evaluate(slow, policies=["valid-random"], tasks=4, limits=limits)["results"]
+        assert row["turns"] <= 2
+        return dict(row["failures"])
+
+    assert failures(0.1).get("timeout", 0) > 0 and failures(30.0) == {}
 
 
 def test_a_model_folder_is_measured_as_it_is_asked_to(base_model: str) -> None:
