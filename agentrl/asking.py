@@ -35,11 +35,13 @@ class Asking:
     @property
     def sampling(self) -> Sampling:
         """The same for an engine; what is None is as engines have it."""
-        own = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        given: dict[str, Any] = {k: v for k, v in own.items() if v is not None}
-        return Sampling(**given)
+        return Sampling(**self._given)
 
     def fields(self, seed: int) -> dict[str, Any]:
         """Give the fields of a request."""
+        return self._given | {"seed": seed % 2**31} | dict(self.extra)
+
+    @property
+    def _given(self) -> dict[str, Any]:
         own = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        return {k: v for k, v in own.items() if v is not None} | {"seed": seed % 2**31} | dict(self.extra)
+        return {k: v for k, v in own.items() if v is not None}

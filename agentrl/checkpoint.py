@@ -47,14 +47,15 @@ def read_manner(folder: Path) -> Manner:
     """
     file = folder / MANNER_FILE
     try:
-        data = json.loads(file.read_text())
-    except (OSError, ValueError):
+        text = file.read_text()
+    except OSError:
         return Manner()
     known = {f.name for f in fields(Limits)}
     try:
+        data = json.loads(text)
         limits = Limits(**{k: v for k, v in data.get("limits", {}).items() if k in known})
         return Manner(limits=limits, dialect=str(data.get("dialect", "auto")))
-    except (AttributeError, TypeError, ConfigError) as error:
+    except (AttributeError, TypeError, ValueError, ConfigError) as error:
         raise ConfigError(f"{file} cannot be read ({error}): mend or remove it") from None
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from agentrl.asking import Asking
 from agentrl.dialect import check_dialect
+from agentrl.engine.protocol import Sampling
 from agentrl.errors import ConfigError, unknown
 from agentrl.evaluation import Attempts, Watcher, evaluate_model, evaluate_policy, has_expert, named
 from agentrl.policies import policy_named
@@ -52,7 +53,7 @@ class ModelFolder:
     """A model on disk, served in this process."""
 
     folder: str
-    asking: Asking = field(default_factory=Asking)
+    sampling: Sampling = field(default_factory=Sampling)
     dialect: str = ""
     """How conversations are written; '' is as when it was trained, else by the tokenizer's control tokens."""
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -65,13 +66,12 @@ class ModelFolder:
         """Attempt each task once."""
         from agentrl.checkpoint import read_manner, table_of
 
-        sampling = self.asking.sampling
         manner = read_manner(Path(self.folder)).changed(
-            max_tokens=sampling.max_tokens, dialect=self.dialect, limits=self.limits
+            max_tokens=self.sampling.max_tokens, dialect=self.dialect, limits=self.limits
         )
         async with table_of(self.folder, manner, tools=await worker.tools()) as table:
             strategy = Independent(table=table, new_env=worker.new)
-            found = await evaluate_model(strategy, tasks, sampling=sampling, seed=seed, watch=watch)
+            found = await evaluate_model(strategy, tasks, sampling=self.sampling, seed=seed, watch=watch)
             return Attempts(episodes=found)
 
 
@@ -102,7 +102,7 @@ def contestant(
     if is_folder(name):
         given = {key: value for key, value in settings.items() if key in FOLDER_SETTINGS}
         dialect = str(given.pop("dialect", ""))
-        return ModelFolder(folder=name, asking=Asking(**given), dialect=dialect, limits=limits)
+        return ModelFolder(folder=name, sampling=Asking(**given).sampling, dialect=dialect, limits=limits)
     if name == "expert":
         with named(spec):
             possible = has_expert(spec)

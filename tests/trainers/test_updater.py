@@ -21,7 +21,7 @@ from agentrl.trainers.passes.settings import UpdateSettings
 from agentrl.trainers.standard import EpisodeMean, PpoClip
 from agentrl.trainers.updater import Updater
 from tests.trainers.making import context, scored, scored_group, small_model
-from tests.trainers.updating import RECIPES, SETTINGS, gradient, same, step, two_groups
+from tests.trainers.updating import RECIPES, SETTINGS, exact_model, gradient, same, step, two_groups
 
 # ------------------------------------------------------------------ passes
 
@@ -87,7 +87,7 @@ def test_the_gradient_is_the_policy_gradient() -> None:
     """At the first step every ratio is 1, so the gradient is that of -A log pi, averaged over tokens."""
     groups = two_groups()
     batch = make_batch(groups)
-    model = small_model(dtype=torch.float64)
+    model = exact_model()
     weight_N = grpo().advantage(batch, StepContext())
     torch.autograd.backward(-(weight_N * Forward(model)(batch.rows).logp_N).mean())
     expected = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}

@@ -82,6 +82,7 @@ def lengths(run: str) -> list[int]:
         (lambda m: contestant(SHOP, m, {"max_tokens": 0}), "max_tokens=0: need a number of 1 or more"),
         (lambda m: contestant(SHOP, m, {"max_tokens": "x"}), "max_tokens='x': need a number"),
         (lambda m: contestant(SHOP, m, {"temperature": -1.0}), "temperature=-1.0: need a number of 0"),
+        (lambda m: contestant(SHOP, m, {"top_p": 2}), "top_p=2: need a value in"),
         (lambda m: contestant(SHOP, m, {"max_tokens": 1.5}), "policy.max_tokens=1.5: need a whole number"),
         (lambda m: contestant(SHOP, m, {}, {"turn_second": 9}), "did you mean 'turn_seconds'"),
         (lambda m: contestant(SHOP, m, {}, {"max_turns": 1.5}), "rollout.max_turns=1.5: need a number above"),
@@ -101,7 +102,13 @@ def test_what_cannot_be_chosen_is_refused(ask: Callable[[str], Any], message: st
 
 def test_what_a_folder_says_of_itself_must_make_sense(here: Path) -> None:
     assert read_manner(here) == Manner()
-    for said in ("[]", '{"limits": null}', '{"limits": {"max_turns": 0}}', '{"limits": {"max_turns": "x"}}'):
+    for said in (
+        "{",
+        "[]",
+        '{"limits": null}',
+        '{"limits": {"max_turns": 0}}',
+        '{"limits": {"max_turns": "x"}}',
+    ):
         (here / "agentrl.json").write_text(said)
         with pytest.raises(ConfigError, match="agentrl.json cannot be read .*: mend or remove it"):
             read_manner(here)
